@@ -1,0 +1,3 @@
+//! The program an app talks to: a websocket in front of the mixnet.
+
+fn main() {}

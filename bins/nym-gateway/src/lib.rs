@@ -1,0 +1,1 @@
+//! A mailbox for clients and their door to the mixnet.

@@ -1,0 +1,3 @@
+//! A mailbox for clients and their door to the mixnet.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A load generator for any mix node.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A complete private mixnet in one process.

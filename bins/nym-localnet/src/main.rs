@@ -1,0 +1,3 @@
+//! A complete private mixnet in one process.
+
+fn main() {}

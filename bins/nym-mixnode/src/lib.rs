@@ -1,0 +1,1 @@
+//! A relay that peels one layer, waits, and forwards.

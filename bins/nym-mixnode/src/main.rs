@@ -1,0 +1,3 @@
+//! A relay that peels one layer, waits, and forwards.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The directory: nodes announce themselves, everybody reads the topology.

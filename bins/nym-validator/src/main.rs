@@ -1,0 +1,3 @@
+//! The directory: nodes announce themselves, everybody reads the topology.
+
+fn main() {}

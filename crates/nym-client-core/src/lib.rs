@@ -1,0 +1,1 @@
+//! The client's traffic engine: pacing, queues, retransmission, reassembly, replies.

@@ -1,0 +1,1 @@
+//! What every program needs: configuration, key files, logging, signals, exit codes.

@@ -1,0 +1,1 @@
+//! What relays share: packet pipeline, replay filter, delay queue, announcing.

@@ -1,0 +1,1 @@
+//! Nym's use of Sphinx: addresses, frames, fragments, acknowledgements, reply SURBs, cover packets.

@@ -1,0 +1,1 @@
+//! What is spoken above packets: gateway sessions, the app API, topology and announcements.

@@ -1,0 +1,1 @@
+//! A whole mixnet without sockets, in virtual time, from one seed.

@@ -1,0 +1,1 @@
+//! The Sphinx packet format: build, unwrap one hop, answer by SURB.

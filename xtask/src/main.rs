@@ -1,0 +1,3 @@
+//! Chores of the repository: the test command, tidy checks, soak runs.
+
+fn main() {}
