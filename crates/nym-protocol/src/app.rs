@@ -1,0 +1,1 @@
+//! The API that a client offers to apps on its own machine.

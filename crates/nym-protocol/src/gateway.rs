@@ -1,0 +1,1 @@
+//! What a client and its gateway say to each other over a websocket.

@@ -1,0 +1,1 @@
+//! Documents of the validators: bonds, queries, topology and announcements.
