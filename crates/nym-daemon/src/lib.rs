@@ -1,1 +1,62 @@
-//! What every program needs: configuration, key files, logging, signals, exit codes.
+//! What every program of the network needs around its protocol: a configuration file, key files,
+//! logs, a clock, signals and exit codes.
+//!
+//! This crate is a shell, not a core: it touches files, the clock, the process and sockets. It
+//! knows nothing of packets, routes or sessions; those live in the cores below it and in
+//! `nym-transport` beside it.
+//!
+//! | Module | Answers |
+//! |---|---|
+//! | [`config`] | what does the file say, and where exactly is it wrong? |
+//! | [`keys`] | read and write PEM key files that nobody else may read |
+//! | [`home`] | where do the files of program `kind` with id `id` live? |
+//! | [`logging`] | how much is logged, to where, how precisely dated? |
+//! | [`clock`] | what time is it? (the only place that asks the operating system) |
+//! | [`entropy`] | a fresh generator seeded by the operating system |
+//! | [`shutdown`] | has somebody asked this process to stop? |
+//! | [`exit`] | what does the process tell its caller? |
+//! | [`http`] | a small bounded HTTP server for a node's own pages |
+//!
+//! # Example
+//!
+//! ```
+//! use nym_daemon::config;
+//!
+//! #[derive(Debug, serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Raw {
+//!     id: String,
+//!     average_packet_delay: config::HumanDuration,
+//! }
+//!
+//! let text = "id = \"alice\"\naverage_packet_dely = \"50ms\"\n";
+//! let error = config::parse::<Raw>("config.toml".as_ref(), text).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "config.toml line 2: unknown key `average_packet_dely`; did you mean \
+//!      `average_packet_delay`? allowed here: `id`, `average_packet_delay`"
+//! );
+//! ```
+//!
+//! # Invariants
+//!
+//! * Every file is written beside its final name and renamed over it: a crash leaves the old file
+//!   or the new one, never half of one.
+//! * A private key file has mode 0600, and one that others may read is refused.
+//! * No other crate reads a clock or asks the operating system for randomness.
+//! * Nothing here prints to standard output, and nothing logs a key.
+
+pub mod clock;
+pub mod config;
+pub mod exit;
+pub mod home;
+pub mod http;
+pub mod keys;
+pub mod logging;
+pub mod shutdown;
+
+mod atomic_file;
+mod rng;
+
+pub use crate::atomic_file::write_atomically;
+pub use crate::rng::entropy;

@@ -1,0 +1,105 @@
+//! The time, as the shells see it.
+//!
+//! Cores get a [`Timestamp`] handed in: nanoseconds since a start that the shell chose. A
+//! [`Clock`] makes them from tokio's clock, so that a test which pauses tokio's time pauses the
+//! cores as well. Wall-clock time is needed only where two machines must agree (announcements),
+//! and comes from [`unix_time`].
+
+use std::time::{Duration, SystemTime};
+
+use nym_packet::time::Timestamp;
+use tokio::time::Instant;
+
+/// Distance of a clock's start from timestamp zero, so that cores can subtract a little from
+/// "now" without reaching zero. One hour.
+const ORIGIN: Duration = Duration::from_secs(3600);
+
+/// A source of [`Timestamp`]s that never goes backwards.
+///
+/// Two clocks of one process have different starts: give every part of a program a copy of the
+/// same one.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock whose timestamps count from one hour before now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// The current time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.timestamp(Instant::now())
+    }
+
+    /// The timestamp of `instant`; instants before the start of the clock give the start.
+    #[must_use]
+    pub fn timestamp(&self, instant: Instant) -> Timestamp {
+        let since_start = instant.saturating_duration_since(self.start) + ORIGIN;
+        // 2^64 ns are 584 years of uptime.
+        Timestamp::from_nanos(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The instant at which this clock shows `timestamp`, for `tokio::time::sleep_until`.
+    ///
+    /// Timestamps from before the start give the start; those more than thirty years ahead are
+    /// cut to that, which tokio's timer can hold.
+    #[must_use]
+    pub fn instant(&self, timestamp: Timestamp) -> Instant {
+        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+        let since_start = Duration::from_nanos(timestamp.as_nanos()).saturating_sub(ORIGIN);
+        self.start + since_start.min(FAR)
+    }
+}
+
+/// Time since the beginning of 1970 (UTC), zero when the machine's clock is set before that.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only place where wall-clock time enters"
+)]
+pub fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// Whole seconds since the beginning of 1970 (UTC).
+#[must_use]
+pub fn unix_time_secs() -> u64 {
+    unix_time().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_follows_paused_time() {
+        let clock = Clock::start();
+        let before = clock.now();
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!(clock.now().as_nanos() - before.as_nanos(), 1_500_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn instants_and_timestamps_convert_both_ways() {
+        let clock = Clock::start();
+        let later = Instant::now() + Duration::from_secs(7);
+        assert_eq!(clock.instant(clock.timestamp(later)), later);
+        assert_eq!(clock.instant(Timestamp::from_nanos(0)), Instant::now());
+        // No overflow at the far end.
+        let _ = clock.instant(Timestamp::from_nanos(u64::MAX));
+    }
+
+    #[test]
+    fn wall_clock_time_is_after_2024() {
+        assert!(unix_time_secs() > 1_704_067_200);
+    }
+}
