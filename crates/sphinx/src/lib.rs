@@ -1,1 +1,34 @@
-//! The Sphinx packet format: build, unwrap one hop, answer by SURB.
+#![doc = include_str!("../README.md")]
+
+mod build;
+mod delay;
+mod error;
+pub mod hazmat;
+mod header;
+mod hop_keys;
+mod keys;
+mod lioness;
+mod payload;
+mod process;
+mod route;
+mod scalar_mult;
+mod sizes;
+mod surb;
+mod version;
+
+pub use crate::{
+    build::{build, build_into},
+    delay::Delay,
+    error::{Error, PayloadFault, RoutingFault, SurbFault},
+    keys::{PrivateKey, PublicKey, SharedSecret},
+    payload::recover_plaintext,
+    process::{Peeled, VerifiedHeader, process, verify},
+    route::{Destination, Hop, NodeAddress},
+    sizes::{
+        DESTINATION_ADDRESS_LEN, GROUP_ELEMENT_LEN, HEADER_LEN, IDENTIFIER_LEN, MAC_LEN, MAX_HOPS,
+        MIN_PACKET_LEN, MIN_PAYLOAD_LEN, NODE_ADDRESS_LEN, PAYLOAD_KEY_LEN, PAYLOAD_KEY_SEED_LEN,
+        PAYLOAD_OVERHEAD, ROUTING_INFO_LEN,
+    },
+    surb::{Surb, SurbRecovery},
+    version::Version,
+};

@@ -1,0 +1,146 @@
+//! LIONESS, a cipher whose block is the whole payload (Anderson & Biham, "Two Practical and Provably
+//! Secure Block Ciphers: BEAR and LION", 1996).
+//!
+//! Changing any bit of the ciphertext makes noise of the whole plaintext; so a payload tagged on its
+//! way says nothing to an accomplice further on, it is only destroyed.
+//!
+//! Four rounds over the block L ‖ R with L of 32 bytes, S = ChaCha20 and H = keyed BLAKE2b-256:
+//!
+//! ```text
+//! encrypt, top down              key
+//!   R ^= S(L ^ k1)                 k1: bytes   0..32
+//!   L ^= H(k2, R)                  k2: bytes  32..96
+//!   R ^= S(L ^ k3)                 k3: bytes  96..128
+//!   L ^= H(k4, R)                  k4: bytes 128..192
+//! decrypt: the same, bottom up
+//! ```
+//!
+//! Budget for a 2 KiB block: two ChaCha20 passes at about 2 GB/s and two BLAKE2b passes at about
+//! 1 GB/s, 6 µs together.
+
+use chacha20::{
+    ChaCha20Legacy,
+    cipher::{KeyIvInit, StreamCipher},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    error::PayloadFault,
+    sizes::{MIN_PAYLOAD_LEN, PAYLOAD_KEY_LEN},
+};
+
+/// Encrypts `block` in place.
+pub(crate) fn encrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<(), PayloadFault> {
+    let (k1, k2, k3, k4) = split_key(key);
+    let (left, right) = split_block(block)?;
+    stream(left, k1, right);
+    hash(k2, right, left);
+    stream(left, k3, right);
+    hash(k4, right, left);
+    Ok(())
+}
+
+/// Decrypts `block` in place.
+pub(crate) fn decrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<(), PayloadFault> {
+    let (k1, k2, k3, k4) = split_key(key);
+    let (left, right) = split_block(block)?;
+    hash(k4, right, left);
+    stream(left, k3, right);
+    hash(k2, right, left);
+    stream(left, k1, right);
+    Ok(())
+}
+
+/// Whether a block of this length can be encrypted at all.
+pub(crate) const fn check_len(len: usize) -> Result<(), PayloadFault> {
+    if len < MIN_PAYLOAD_LEN {
+        return Err(PayloadFault::TooShort {
+            found: len,
+            minimum: MIN_PAYLOAD_LEN,
+        });
+    }
+    Ok(())
+}
+
+const LEFT_LEN: usize = 32;
+const HASH_KEY_LEN: usize = 64;
+
+const _: () = {
+    assert!(MIN_PAYLOAD_LEN == LEFT_LEN + 1);
+    assert!(PAYLOAD_KEY_LEN == 2 * (LEFT_LEN + HASH_KEY_LEN));
+};
+
+type StreamKey = [u8; LEFT_LEN];
+type HashKey = [u8; HASH_KEY_LEN];
+
+fn split_key(key: &[u8; PAYLOAD_KEY_LEN]) -> (&StreamKey, &HashKey, &StreamKey, &HashKey) {
+    const ENOUGH: &str = "the four parts are as long as the key";
+    let (k1, rest) = key.split_first_chunk().expect(ENOUGH);
+    let (k2, rest) = rest.split_first_chunk().expect(ENOUGH);
+    let (k3, rest) = rest.split_first_chunk().expect(ENOUGH);
+    (k1, k2, k3, rest.first_chunk().expect(ENOUGH))
+}
+
+fn split_block(block: &mut [u8]) -> Result<(&mut [u8; LEFT_LEN], &mut [u8]), PayloadFault> {
+    check_len(block.len())?;
+    Ok(block
+        .split_first_chunk_mut()
+        .expect("the length was checked"))
+}
+
+/// R ^= S(L ^ k)
+fn stream(left: &[u8; LEFT_LEN], key: &StreamKey, right: &mut [u8]) {
+    let mut stream_key = Zeroizing::new(*key);
+    xor(&mut stream_key, left);
+    ChaCha20Legacy::new((&*stream_key).into(), &[0; 8].into()).apply_keystream(right);
+}
+
+/// L ^= H(k, R)
+fn hash(key: &HashKey, right: &[u8], left: &mut [u8; LEFT_LEN]) {
+    let digest = blake2b_simd::Params::new()
+        .hash_length(LEFT_LEN)
+        .key(key)
+        .hash(right);
+    xor(left, digest.as_bytes());
+}
+
+fn xor(to: &mut [u8; LEFT_LEN], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to ^= from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn blocks_begin_at_33_bytes() {
+        let key = [7; PAYLOAD_KEY_LEN];
+        let too_short = Err(PayloadFault::TooShort {
+            found: 32,
+            minimum: 33,
+        });
+        assert_eq!(encrypt(&key, &mut [0; 32]), too_short);
+        assert_eq!(decrypt(&key, &mut [0; 32]), too_short);
+        assert_eq!(encrypt(&key, &mut [0; 33]), Ok(()));
+        assert_eq!(decrypt(&key, &mut [0; 33]), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn decrypt_reverses_encrypt(
+            key in prop::array::uniform32(any::<u8>()),
+            block in prop::collection::vec(any::<u8>(), MIN_PAYLOAD_LEN..3000),
+        ) {
+            let key: [u8; PAYLOAD_KEY_LEN] = std::array::from_fn(|i| key[(i + i / 32) % 32]);
+            let mut work = block.clone();
+            encrypt(&key, &mut work).unwrap();
+            prop_assert_ne!(&work, &block);
+            decrypt(&key, &mut work).unwrap();
+            prop_assert_eq!(work, block);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Taking one layer off a packet at a node.
+//!
+//! ```text
+//!            verify                       peel
+//!  packet ───────────► VerifiedHeader ───────────► Peeled::Forward  packet now holds the next one
+//!     │ too short         │                └─────► Peeled::Final    packet now ends in the payload
+//!     │ wrong MAC         └ mac(): ask the replay filter here
+//!     ▼
+//!   Error
+//! ```
+
+use subtle::ConstantTimeEq;
+
+use crate::{
+    delay::Delay,
+    error::{Error, RoutingFault},
+    header::{FINAL_FLAG, FORWARD_FLAG},
+    hop_keys::HopKeys,
+    keys::{PrivateKey, PublicKey},
+    lioness,
+    route::{Destination, NodeAddress},
+    scalar_mult::{Ladder, backend},
+    sizes::{
+        GROUP_ELEMENT_LEN, HEADER_LEN, MAC_LEN, MIN_PACKET_LEN, PADDED_ROUTING_INFO_LEN,
+        ROUTING_INFO_LEN, VERSION_LEN,
+    },
+    version::Version,
+};
+
+/// Proof that a packet's header is authentic for this node's key, and the keys to peel it with.
+///
+/// Only [`verify`] makes one. Between the two steps belongs the replay filter: peeling is only for
+/// packets whose [`mac`](Self::mac) has not been seen.
+pub struct VerifiedHeader {
+    version: Version,
+    keys: HopKeys,
+    mac: [u8; MAC_LEN],
+}
+
+/// Where a peeled packet goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Peeled {
+    /// The buffer holds the packet for the next hop, as long as the one that came.
+    Forward {
+        /// Where to send it.
+        next_hop: NodeAddress,
+        /// How long to hold it first. The sender's wish, unbounded: bound it.
+        delay: Delay,
+    },
+    /// This was the last hop. The buffer holds the payload from [`HEADER_LEN`] on; read it with
+    /// [`recover_plaintext`](crate::recover_plaintext).
+    Final {
+        /// Whom the payload is for.
+        destination: Destination,
+    },
+}
+
+/// Checks that a packet's header is authentic for the owner of `key`.
+///
+/// The header alone is covered: a changed payload is noticed at the last hop only, where the
+/// plaintext is recovered. One key agreement; no allocation; the MAC is compared in constant time.
+///
+/// # Errors
+///
+/// [`Error::InvalidPacket`] if there are fewer than [`MIN_PACKET_LEN`] bytes,
+/// [`Error::InvalidHeader`] if the MAC is wrong.
+pub fn verify(version: Version, key: &PrivateKey, packet: &[u8]) -> Result<VerifiedHeader, Error> {
+    let parts = Parts::of(packet)?;
+    let secret = key.diffie_hellman(&PublicKey::from_bytes(*parts.alpha));
+    let keys = HopKeys::derive(&secret);
+    if !bool::from(keys.header_mac(parts.routing_info).ct_eq(parts.mac)) {
+        return Err(Error::InvalidHeader);
+    }
+    Ok(VerifiedHeader {
+        version,
+        keys,
+        mac: *parts.mac,
+    })
+}
+
+/// [`verify`] and [`VerifiedHeader::peel`] at once, for those who have no replay filter.
+///
+/// # Errors
+///
+/// Those of both.
+pub fn process(version: Version, key: &PrivateKey, packet: &mut [u8]) -> Result<Peeled, Error> {
+    verify(version, key, packet)?.peel(packet)
+}
+
+impl VerifiedHeader {
+    /// γ of the packet that came: what a replay filter remembers.
+    ///
+    /// α would not do, for there are several encodings of the same secret; γ is what was verified.
+    pub fn mac(&self) -> &[u8; MAC_LEN] {
+        &self.mac
+    }
+
+    /// Takes this hop's layer off the packet that was verified, in place.
+    ///
+    /// No allocation. After an error the packet is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRouting`] if the routing record has an unknown flag;
+    /// [`Error::InvalidPayload`] if the payload has fewer than
+    /// [`MIN_PAYLOAD_LEN`](crate::MIN_PAYLOAD_LEN) bytes. If `packet` is not the one that was
+    /// verified: [`Error::InvalidPacket`] or [`Error::InvalidHeader`].
+    pub fn peel(self, packet: &mut [u8]) -> Result<Peeled, Error> {
+        let parts = Parts::of(packet)?;
+        if *parts.mac != self.mac {
+            return Err(Error::InvalidHeader);
+        }
+        let mut padded = [0; PADDED_ROUTING_INFO_LEN];
+        let routing = Routing::decrypt(&self.keys, parts.routing_info, &mut padded)?;
+        let next_alpha = routing.next_header.map(|_| self.next_alpha(parts.alpha));
+        let payload_key = self
+            .keys
+            .payload_key(self.version.of_record(routing.version));
+
+        let (header, payload) = packet
+            .split_first_chunk_mut::<HEADER_LEN>()
+            .expect("a packet is longer than its header");
+        lioness::decrypt(&payload_key, payload).map_err(Error::InvalidPayload)?;
+        if let (Some(next_alpha), Some(next_header)) = (next_alpha, routing.next_header) {
+            let (alpha, mac_and_routing_info) = header.split_at_mut(GROUP_ELEMENT_LEN);
+            alpha.copy_from_slice(&next_alpha);
+            mac_and_routing_info.copy_from_slice(next_header);
+        }
+        Ok(routing.peeled)
+    }
+
+    fn next_alpha(&self, alpha: &[u8; GROUP_ELEMENT_LEN]) -> [u8; GROUP_ELEMENT_LEN] {
+        backend().mul(&self.keys.blinding_scalar(self.version.blinding()), alpha)
+    }
+
+    /// The version bytes of the packet's routing record.
+    pub(crate) fn record_version(&self, packet: &[u8]) -> Result<Version, Error> {
+        let mut padded = [0; PADDED_ROUTING_INFO_LEN];
+        let routing = Routing::decrypt(&self.keys, Parts::of(packet)?.routing_info, &mut padded)?;
+        Ok(self.version.of_record(routing.version))
+    }
+}
+
+impl std::fmt::Debug for VerifiedHeader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerifiedHeader").finish_non_exhaustive()
+    }
+}
+
+/// A packet taken apart.
+struct Parts<'p> {
+    alpha: &'p [u8; GROUP_ELEMENT_LEN],
+    mac: &'p [u8; MAC_LEN],
+    routing_info: &'p [u8; ROUTING_INFO_LEN],
+}
+
+impl<'p> Parts<'p> {
+    fn of(packet: &'p [u8]) -> Result<Self, Error> {
+        let too_short = Error::InvalidPacket {
+            found: packet.len(),
+            minimum: MIN_PACKET_LEN,
+        };
+        if packet.len() < MIN_PACKET_LEN {
+            return Err(too_short);
+        }
+        let (alpha, rest) = packet.split_first_chunk().ok_or(too_short)?;
+        let (mac, rest) = rest.split_first_chunk().ok_or(too_short)?;
+        let routing_info = rest.first_chunk().ok_or(too_short)?;
+        Ok(Self {
+            alpha,
+            mac,
+            routing_info,
+        })
+    }
+}
+
+/// A decrypted routing record.
+struct Routing<'r> {
+    version: [u8; VERSION_LEN],
+    peeled: Peeled,
+    /// γ' and β', at a forward hop.
+    next_header: Option<&'r [u8]>,
+}
+
+impl<'r> Routing<'r> {
+    /// Decrypts β with its appended zeros into `padded` and reads the record at its start.
+    fn decrypt(
+        keys: &HopKeys,
+        routing_info: &[u8; ROUTING_INFO_LEN],
+        padded: &'r mut [u8; PADDED_ROUTING_INFO_LEN],
+    ) -> Result<Self, Error> {
+        const ENOUGH: &str = "a decrypted record has 360 bytes, more than all its fields";
+        let (own, appended) = padded.split_at_mut(ROUTING_INFO_LEN);
+        own.copy_from_slice(routing_info);
+        appended.fill(0);
+        keys.apply_keystream(padded);
+
+        let (&[flag], rest) = padded.split_first_chunk().expect(ENOUGH);
+        let (version, rest) = rest.split_first_chunk().expect(ENOUGH);
+        let (address, rest) = rest.split_first_chunk().expect(ENOUGH);
+        match flag {
+            FORWARD_FLAG => {
+                let (delay, next_header) = rest.split_first_chunk().expect(ENOUGH);
+                Ok(Self {
+                    version: *version,
+                    peeled: Peeled::Forward {
+                        next_hop: NodeAddress(*address),
+                        delay: Delay::from_nanos(u64::from_be_bytes(*delay)),
+                    },
+                    next_header: Some(next_header),
+                })
+            }
+            FINAL_FLAG => {
+                let identifier = *rest.first_chunk().expect(ENOUGH);
+                Ok(Self {
+                    version: *version,
+                    peeled: Peeled::Final {
+                        destination: Destination {
+                            address: *address,
+                            identifier,
+                        },
+                    },
+                    next_header: None,
+                })
+            }
+            flag => Err(Error::InvalidRouting(RoutingFault::UnknownFlag { flag })),
+        }
+    }
+}
