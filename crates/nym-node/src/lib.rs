@@ -1,1 +1,4 @@
-//! What relays share: packet pipeline, replay filter, delay queue, announcing.
+//! What relays share.
+pub mod delay_queue;
+pub mod replay;
+pub mod stats;
