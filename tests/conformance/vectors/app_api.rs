@@ -1,0 +1,5 @@
+//! The vectors of `tests/vectors/app-api`.
+
+super::vector_files! {
+    "app-api":
+}

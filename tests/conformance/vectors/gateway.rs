@@ -1,0 +1,5 @@
+//! The vectors of `tests/vectors/gateway`.
+
+super::vector_files! {
+    "gateway":
+}

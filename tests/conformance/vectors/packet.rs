@@ -1,0 +1,5 @@
+//! The vectors of `tests/vectors/packet`.
+
+super::vector_files! {
+    "packet":
+}

@@ -1,0 +1,5 @@
+//! The vectors of `tests/vectors/validator`.
+
+super::vector_files! {
+    "validator":
+}
