@@ -184,11 +184,12 @@ fn explain(path: &Path, text: &str, message: &str, span: Option<Range<usize>>) -
     let message = message.trim().replace('\n', ", ");
     match KeyProblem::from_message(&message) {
         KeyProblem::Missing => {
-            // The place of a missing key is its whole table; a table header is a line, the whole
-            // file is none.
+            // The place of a missing key is its table: the line of its header, or no line when
+            // that is the whole file.
             let line = span
-                .filter(|span| span.start > 0)
-                .map(|s| line_of_offset(text, s.start));
+                .filter(|span| text.get(span.clone()).is_some_and(|t| t.starts_with('[')))
+                .filter(|span| span.len() < text.len())
+                .map(|span| line_of_offset(text, span.start));
             let problem = message.replacen("missing field", "missing key", 1);
             ConfigError::Invalid {
                 path,

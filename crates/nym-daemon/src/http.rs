@@ -246,17 +246,17 @@ mod tests {
             stop_timeout: Duration::from_millis(50),
             ..HttpLimits::default()
         };
-        let router = Router::new().route(
-            "/",
-            get(|| async {
-                std::future::pending::<()>().await;
-            }),
-        );
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let begin = Arc::clone(&begun);
+        let stuck = get(move || async move {
+            begin.notify_one();
+            std::future::pending::<()>().await;
+        });
+        let router = Router::new().route("/", stuck);
         let (address, shutdown, mut tasks) = start(limits, router).await;
         let mut requests = JoinSet::new();
         requests.spawn(reqwest::get(format!("http://{address}/")));
-        // The request is under way once the server has taken the connection.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        begun.notified().await;
         shutdown.cancel();
         tasks.join_next().await.unwrap().unwrap().unwrap();
     }
