@@ -1,5 +1,636 @@
 //! The vectors of the packet format itself, in `tests/vectors/packet`.
+//!
+//! Each case is read through [`Case`], which fails when a member of it was not looked at: what a
+//! vector gives is checked, or named here as somebody else's.
+
+use std::{cell::RefCell, collections::BTreeSet, convert::Infallible};
+
+use rand_core::{TryCryptoRng, TryRng};
+use serde_json::Value;
+use sphinx::{
+    Delay, Destination, Error, HEADER_LEN, Hop, MAX_HOPS, NodeAddress, Peeled, PrivateKey,
+    PublicKey, Surb, SurbRecovery, Version, build, hazmat, process, recover_plaintext, verify,
+};
+
+use super::{VectorFile, hex, hex_array};
 
 super::vector_files! {
     "packet":
+    lioness => "lioness.json", |file| file.each("vectors", lioness_block);
+    sphinx080 => "sphinx080.json", |file| each_of_type(file, &[
+        ("build_process", build_and_process_later),
+        ("expand", expand_later),
+        ("process_failure", process_later_failure),
+        ("surb", surb),
+        ("surb_parse", surb_parse),
+    ]);
+    sphinx_build => "sphinx_build.json", |file| file.each("vectors", build_packet);
+    sphinx_cross_version => "sphinx_cross_version.json", |file| each_of_type(file, &[
+        ("new_in_old", |case| cross_version(case, Version::NYM_0_11)),
+        ("old_in_new", |case| cross_version(case, Version::V260)),
+        ("old_in_new_last", |case| cross_version(case, Version::V260)),
+    ]);
+    sphinx_keys => "sphinx_keys.json", |file| each_of_type(file, &[
+        ("kdf", kdf),
+        ("route", route_keys),
+    ]);
+    sphinx_payload_padding => "sphinx_payload_padding.json",
+        |file| file.each("vectors", payload_padding);
+    sphinx_process => "sphinx_process.json", |file| file.each("vectors", process_packet);
+    sphinx_surb => "sphinx_surb.json", |file| each_of_type(file, &[
+        ("parse", surb_parse),
+        ("surb", surb),
+        ("use_error", surb_use_error),
+    ]);
+}
+
+fn lioness_block(value: &Value) {
+    let case = Case::new(value);
+    let key: [u8; 192] = case.array("key");
+    let plaintext = case.bytes("plaintext");
+    let mut block = plaintext.clone();
+    let encrypted = hazmat::lioness_encrypt(&key, &mut block);
+    if let Some(error) = case.get("error") {
+        assert_eq!(error, "BlockSizeError");
+        assert_error(encrypted, "InvalidPayload");
+        assert_error(hazmat::lioness_decrypt(&key, &mut block), "InvalidPayload");
+    } else {
+        encrypted.unwrap();
+        assert_bytes("ciphertext", &block, &case.bytes("ciphertext"));
+        hazmat::lioness_decrypt(&key, &mut block).unwrap();
+        assert_bytes("plaintext", &block, &plaintext);
+        let parts = ["k1", "k2", "k3", "k4"]
+            .map(|part| case.bytes(part))
+            .concat();
+        assert_bytes("key parts", &key, &parts);
+    }
+    case.finish();
+}
+
+fn kdf(value: &Value) {
+    let case = Case::new(value);
+    let keys = hazmat::KeyBlock::derive(case.array("shared_secret"));
+    assert_bytes("okm", &keys.bytes[..256], &case.bytes("okm"));
+    check_keys(&keys, case.field("keys"));
+    case.finish();
+}
+
+fn check_keys(keys: &hazmat::KeyBlock, value: &Value) {
+    let case = Case::new(value);
+    assert_bytes(
+        "stream cipher key",
+        keys.stream_cipher_key(),
+        &case.bytes("stream_cipher_key"),
+    );
+    assert_bytes(
+        "header MAC key",
+        keys.header_mac_key(),
+        &case.bytes("header_mac_key"),
+    );
+    assert_bytes(
+        "payload key",
+        keys.payload_key(),
+        &case.bytes("payload_key"),
+    );
+    assert_bytes(
+        "blinding factor",
+        keys.blinding_factor(),
+        &case.bytes("blinding_factor"),
+    );
+    let scalar = keys.reduced_blinding_scalar.as_slice();
+    assert_bytes("blinding scalar", scalar, &case.bytes("blinding_scalar"));
+    case.finish();
+}
+
+fn route_keys(value: &Value) {
+    let case = Case::new(value);
+    let initial_secret = case.array("initial_secret");
+    let clamped = hazmat::clamp_secret(initial_secret);
+    assert_bytes(
+        "clamped initial secret",
+        &clamped,
+        &case.bytes("initial_secret_clamped"),
+    );
+
+    let hops: Vec<Case> = case.list("hops").iter().map(Case::new).collect();
+    let public_keys: Vec<PublicKey> = hops
+        .iter()
+        .map(|hop| PublicKey::from_bytes(hop.array("public_key")))
+        .collect();
+    let version = Version::NYM_0_11;
+    let (steps, filler) = hazmat::route_steps(version, &initial_secret, &public_keys).unwrap();
+    assert_bytes("filler", &filler, &case.bytes("filler"));
+    assert_eq!(steps.len(), hops.len());
+    for (index, (step, hop)) in steps.iter().zip(&hops).enumerate() {
+        let key = PrivateKey::from_bytes(hop.array("private_key"));
+        assert_eq!(key.public_key(), public_keys[index]);
+        let accumulator = step.accumulator.expect("these rules have an accumulator");
+        assert_bytes("accumulator", &accumulator, &hop.bytes("accumulator"));
+        assert_bytes("alpha", &step.alpha, &hop.bytes("alpha"));
+        let secret: [u8; 32] = hop.array("shared_secret");
+        assert_bytes("sender's secret", step.shared_secret.as_bytes(), &secret);
+        let nodes = key.diffie_hellman(&PublicKey::from_bytes(step.alpha));
+        assert_bytes("node's secret", nodes.as_bytes(), &secret);
+        check_keys(&hazmat::KeyBlock::derive(secret), hop.field("keys"));
+        if let Some(next) = steps.get(index + 1) {
+            let alpha = hazmat::next_alpha(version, &nodes, &step.alpha);
+            assert_bytes("next alpha", &alpha, &next.alpha);
+        }
+        hop.finish();
+    }
+    case.finish();
+}
+
+fn expand_later(value: &Value) {
+    let case = Case::new(value);
+    let key = PrivateKey::from_bytes(case.array("node_private_key"));
+    let secret = key.diffie_hellman(&PublicKey::from_bytes(case.array("alpha")));
+    assert_bytes(
+        "shared secret",
+        secret.as_bytes(),
+        &case.bytes("shared_secret"),
+    );
+    let keys = hazmat::KeyBlock::derive(*secret.as_bytes());
+    assert_bytes("okm", keys.bytes.as_slice(), &case.bytes("okm"));
+    assert_bytes(
+        "legacy payload key",
+        keys.payload_key(),
+        &case.bytes("legacy_payload_key"),
+    );
+    let seed = *keys.payload_key().first_chunk().unwrap();
+    assert_bytes("payload key seed", &seed, &case.bytes("payload_key_seed"));
+    let from_seed = hazmat::payload_key(&seed);
+    assert_bytes(
+        "payload key",
+        from_seed.as_slice(),
+        &case.bytes("payload_key_from_seed"),
+    );
+    assert_bytes("replay tag", keys.replay_tag(), &case.bytes("replay_tag"));
+    case.finish();
+}
+
+fn build_packet(value: &Value) {
+    let case = Case::new(value);
+    if let Some(error) = case.get("error") {
+        let hop = Hop {
+            address: NodeAddress([1; 32]),
+            public_key: PrivateKey::from_bytes([2; 32]).public_key(),
+        };
+        let destination = Destination {
+            address: [3; 32],
+            identifier: [4; 16],
+        };
+        let message = vec![5; case.len("message_len")];
+        let built = build(
+            Version::NYM_0_11,
+            &[hop; 2],
+            &[Delay::ZERO; 2],
+            &destination,
+            &message,
+            case.len("payload_size"),
+            &mut Scripted::new(vec![0; 32 + 300]),
+        );
+        assert_error(built, error.as_str().unwrap());
+    } else {
+        let packet = Inputs::read(&case).build(Version::NYM_0_11);
+        assert_bytes("packet", &packet, &case.bytes("packet"));
+    }
+    case.finish();
+}
+
+fn build_and_process_later(value: &Value) {
+    let case = Case::new(value);
+    let version = Version::later(u16::try_from(case.u64("version")).unwrap());
+    let packet = Inputs::read(&case).build(version);
+    assert_bytes("packet", &packet, &case.bytes("packet"));
+    let hops = case.list("hops");
+    assert_eq!(hops.len(), case.list("route").len());
+    for hop in hops {
+        check_step_at(version, &Case::new(hop));
+    }
+    case.finish();
+}
+
+fn process_packet(value: &Value) {
+    let case = Case::new(value);
+    check_step_at(Version::NYM_0_11, &case);
+}
+
+fn process_later_failure(value: &Value) {
+    check_step_at(Version::V259, &Case::new(value));
+}
+
+fn cross_version(value: &Value, processed_by: Version) {
+    let case = Case::new(value);
+    let hops = case.list("hops");
+    let message = case.bytes("message");
+    if let (Some(version), Some(first)) = (case.get("version"), hops.first()) {
+        let key = PrivateKey::from_bytes(hex_array(&first["node_private_key"]));
+        let stated = hazmat::record_version(Version::V260, &key, &hex(&first["input_packet"]));
+        assert_eq!(u64::from(stated.unwrap()), version.as_u64().unwrap());
+    }
+    for hop in hops {
+        check_step_at(processed_by, &Case::new(hop));
+        if let Some(plaintext) = hop["expected"].get("plaintext") {
+            assert_bytes("message", &hex(plaintext), &message);
+        }
+    }
+    case.finish();
+}
+
+fn payload_padding(value: &Value) {
+    let case = Case::new(value);
+    let payload = case.bytes("payload");
+    let recovered = recover_plaintext(&payload);
+    match case.get("error") {
+        Some(error) => assert_error(recovered, error.as_str().unwrap()),
+        None => assert_bytes("plaintext", recovered.unwrap(), &case.bytes("plaintext")),
+    }
+    case.finish();
+}
+
+fn surb(value: &Value) {
+    let case = Case::new(value);
+    let version = case.get("version").map_or(Version::NYM_0_11, |number| {
+        Version::later(u16::try_from(number.as_u64().unwrap()).unwrap())
+    });
+    let inputs = Inputs::read(&case);
+    let recovery = case.get("recovery").map(hex);
+    let mut rng = inputs.rng();
+    let (route, delays, destination) = (&inputs.route, &inputs.delays, &inputs.destination);
+    let (surb, built_recovery) = if recovery.is_some() {
+        let (surb, recovery) =
+            Surb::build_recoverable(version, route, delays, destination, &mut rng).unwrap();
+        (surb, Some(recovery))
+    } else {
+        (
+            Surb::build(version, route, delays, destination, &mut rng).unwrap(),
+            None,
+        )
+    };
+    rng.assert_spent();
+    assert_bytes("SURB", &surb.to_bytes(), &case.bytes("surb"));
+
+    let surb = Surb::from_bytes(version, &case.bytes("surb")).unwrap();
+    assert_bytes(
+        "first hop",
+        &surb.first_hop().0,
+        &case.bytes("first_hop_address"),
+    );
+    let mut packet = surb.use_surb(&inputs.message, inputs.payload_len).unwrap();
+    assert_bytes("packet", &packet, &case.bytes("packet"));
+
+    let (last, before) = inputs.private_keys.split_last().unwrap();
+    for (index, key) in before.iter().enumerate() {
+        let expected = Peeled::Forward {
+            next_hop: inputs.route[index + 1].address,
+            delay: inputs.delays[index],
+        };
+        let peeled = process(version, &PrivateKey::from_bytes(*key), &mut packet).unwrap();
+        assert_eq!(peeled, expected);
+    }
+    check_step(
+        version,
+        &PrivateKey::from_bytes(*last),
+        &packet,
+        case.field("final"),
+    );
+
+    if let (Some(expected), Some(built)) = (recovery, built_recovery) {
+        assert_bytes("recovery material", &built.to_bytes(), &expected);
+        let recovery = SurbRecovery::from_bytes(&expected).unwrap();
+        assert_eq!(*recovery.identifier(), inputs.destination.identifier);
+        let mut payload = hex(&case.field("final")["payload"]);
+        let recovered = recovery.recover_plaintext(&mut payload).unwrap();
+        assert_bytes(
+            "recovered plaintext",
+            recovered,
+            &case.bytes("recovered_plaintext"),
+        );
+    }
+    case.finish();
+}
+
+fn surb_parse(value: &Value) {
+    let case = Case::new(value);
+    let bytes = case.bytes("surb");
+    // The files tell the families apart by the name of what they count.
+    let later = case.get("type").is_some_and(|kind| kind == "surb_parse");
+    let (versions, count) = if later {
+        (&[Version::V259, Version::V260][..], "seed_count")
+    } else {
+        (&[Version::NYM_0_11][..], "payload_key_count")
+    };
+    for version in versions {
+        let parsed = Surb::from_bytes(*version, &bytes);
+        match case.get("error") {
+            Some(error) => assert_error(parsed, error.as_str().unwrap()),
+            None => assert_eq!(parsed.unwrap().payload_key_count(), case.len(count)),
+        }
+    }
+    case.finish();
+}
+
+fn surb_use_error(value: &Value) {
+    let case = Case::new(value);
+    let surb = Surb::from_bytes(Version::NYM_0_11, &case.bytes("surb")).unwrap();
+    let message = vec![7; case.len("message_len")];
+    let used = surb.use_surb(&message, case.len("payload_size"));
+    assert_error(used, case.field("error").as_str().unwrap());
+    case.finish();
+}
+
+/// Processes a case's `input_packet` at the node of `node_private_key`.
+fn check_step_at(version: Version, case: &Case) {
+    let key = PrivateKey::from_bytes(case.array("node_private_key"));
+    let packet = case.bytes("input_packet");
+    let expected = case.field("expected");
+    if case.get("may_reject").is_some_and(|may| may == true)
+        && process(version, &key, &mut packet.clone()).is_err()
+    {
+        case.finish();
+        return;
+    }
+    check_step(version, &key, &packet, expected);
+    case.finish();
+}
+
+fn check_step(version: Version, key: &PrivateKey, packet: &[u8], expected: &Value) {
+    let expected = Case::new(expected);
+    let mut work = packet.to_vec();
+    let result = process(version, key, &mut work);
+    match expected.text("kind") {
+        "error" => {
+            assert_error(result, expected.text("error"));
+            let stage = if matches!(result, Err(Error::InvalidPacket { .. })) {
+                "parse"
+            } else {
+                "process"
+            };
+            assert_eq!(stage, expected.text("stage"));
+            assert_bytes("packet after an error", &work, packet);
+        }
+        "forward" => {
+            let peeled = Peeled::Forward {
+                next_hop: NodeAddress(expected.array("next_hop_address")),
+                delay: Delay::from_nanos(expected.u64("delay_ns")),
+            };
+            assert_eq!(result, Ok(peeled));
+            assert_bytes("next packet", &work, &expected.bytes("next_packet"));
+        }
+        "final" => {
+            let destination = Destination {
+                address: expected.array("destination"),
+                identifier: expected.array("surb_identifier"),
+            };
+            assert_eq!(result, Ok(Peeled::Final { destination }));
+            let payload = &work[HEADER_LEN..];
+            assert_bytes("payload", payload, &expected.bytes("payload"));
+            let recovered = recover_plaintext(payload);
+            match expected.get("plaintext_error") {
+                Some(error) => assert_error(recovered, error.as_str().unwrap()),
+                None => assert_bytes(
+                    "plaintext",
+                    recovered.unwrap(),
+                    &expected.bytes("plaintext"),
+                ),
+            }
+        }
+        kind => panic!("unknown kind of result `{kind}`"),
+    }
+    if result.is_ok() {
+        assert_eq!(
+            verify(version, key, packet).unwrap().mac()[..],
+            packet[32..48]
+        );
+    }
+    if let Some(number) = expected.get("version") {
+        let stated = hazmat::record_version(version, key, packet).unwrap();
+        assert_eq!(u64::from(stated), number.as_u64().unwrap());
+    }
+    expected.finish();
+}
+
+/// What a packet or SURB of the vectors is built from.
+struct Inputs {
+    initial_secret: [u8; 32],
+    final_padding: Vec<u8>,
+    route: Vec<Hop>,
+    private_keys: Vec<[u8; 32]>,
+    delays: Vec<Delay>,
+    destination: Destination,
+    message: Vec<u8>,
+    payload_len: usize,
+}
+
+impl Inputs {
+    fn read(case: &Case) -> Self {
+        let mut route = Vec::new();
+        let mut private_keys = Vec::new();
+        for hop in case.list("route").iter().map(Case::new) {
+            let private_key = hop.array("private_key");
+            let public_key = PublicKey::from_bytes(hop.array("public_key"));
+            assert_eq!(PrivateKey::from_bytes(private_key).public_key(), public_key);
+            route.push(Hop {
+                address: NodeAddress(hop.array("address")),
+                public_key,
+            });
+            private_keys.push(private_key);
+            // The same address as text, of which this layer knows nothing.
+            hop.get("socket");
+            hop.finish();
+        }
+        assert!((1..=MAX_HOPS).contains(&route.len()));
+        let delays = case
+            .list("delays_ns")
+            .iter()
+            .map(|delay| delay.as_u64().unwrap());
+        Self {
+            initial_secret: case.array("initial_secret"),
+            final_padding: case.bytes("final_padding"),
+            route,
+            private_keys,
+            delays: delays.map(Delay::from_nanos).collect(),
+            destination: Destination {
+                address: case.array("destination"),
+                identifier: case.array("surb_identifier"),
+            },
+            message: case.bytes("message"),
+            payload_len: case.len("payload_size"),
+        }
+    }
+
+    fn build(&self, version: Version) -> Vec<u8> {
+        let mut rng = self.rng();
+        let packet = build(
+            version,
+            &self.route,
+            &self.delays,
+            &self.destination,
+            &self.message,
+            self.payload_len,
+            &mut rng,
+        );
+        rng.assert_spent();
+        packet.unwrap()
+    }
+
+    fn rng(&self) -> Scripted {
+        Scripted::new([&self.initial_secret[..], &self.final_padding].concat())
+    }
+}
+
+/// A generator that yields the bytes it was made with.
+struct Scripted {
+    bytes: Vec<u8>,
+    position: usize,
+}
+
+impl Scripted {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    #[track_caller]
+    fn assert_spent(&self) {
+        assert_eq!(self.position, self.bytes.len(), "bytes drawn");
+    }
+}
+
+impl TryRng for Scripted {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        panic!("building draws bytes only");
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        panic!("building draws bytes only");
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Infallible> {
+        let rest = &self.bytes[self.position..];
+        assert!(
+            to.len() <= rest.len(),
+            "{} bytes drawn where {} are left",
+            to.len(),
+            rest.len()
+        );
+        to.copy_from_slice(&rest[..to.len()]);
+        self.position += to.len();
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Scripted {}
+
+/// A case, or an object in it, that knows which of its members were looked at.
+struct Case<'v> {
+    value: &'v Value,
+    read: RefCell<BTreeSet<String>>,
+}
+
+impl<'v> Case<'v> {
+    fn new(value: &'v Value) -> Self {
+        Self {
+            value,
+            read: RefCell::default(),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'v Value> {
+        self.read.borrow_mut().insert(name.to_owned());
+        self.value.get(name)
+    }
+
+    #[track_caller]
+    fn field(&self, name: &str) -> &'v Value {
+        self.get(name)
+            .unwrap_or_else(|| panic!("member `{name}` is missing"))
+    }
+
+    #[track_caller]
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        hex(self.field(name))
+    }
+
+    #[track_caller]
+    fn array<const LEN: usize>(&self, name: &str) -> [u8; LEN] {
+        hex_array(self.field(name))
+    }
+
+    #[track_caller]
+    fn u64(&self, name: &str) -> u64 {
+        self.field(name)
+            .as_u64()
+            .unwrap_or_else(|| panic!("`{name}` is not a u64"))
+    }
+
+    #[track_caller]
+    fn len(&self, name: &str) -> usize {
+        usize::try_from(self.u64(name)).unwrap()
+    }
+
+    #[track_caller]
+    fn text(&self, name: &str) -> &'v str {
+        self.field(name)
+            .as_str()
+            .unwrap_or_else(|| panic!("`{name}` is not a string"))
+    }
+
+    #[track_caller]
+    fn list(&self, name: &str) -> &'v [Value] {
+        self.field(name)
+            .as_array()
+            .unwrap_or_else(|| panic!("`{name}` is not a list"))
+    }
+
+    /// Fails if there is a member that nobody looked at.
+    #[track_caller]
+    fn finish(&self) {
+        let read = self.read.borrow();
+        let left: Vec<_> = self
+            .value
+            .as_object()
+            .expect("a case is an object")
+            .keys()
+            .filter(|name| !["id", "note", "type"].contains(&name.as_str()))
+            .filter(|name| !read.contains(*name))
+            .collect();
+        assert!(left.is_empty(), "unchecked members: {left:?}");
+    }
+}
+
+/// Runs each case by the function for its `type`.
+fn each_of_type(file: &mut VectorFile, checks: &[(&str, fn(&Value))]) {
+    file.each("vectors", |case| {
+        let kind = case["type"].as_str().expect("a case has a type");
+        let check = checks.iter().find(|(name, _)| *name == kind);
+        let (_, check) = check.unwrap_or_else(|| panic!("unknown type `{kind}`"));
+        check(case);
+    });
+}
+
+#[track_caller]
+fn assert_bytes(what: &str, found: &[u8], expected: &[u8]) {
+    assert!(
+        found == expected,
+        "{what}:\n   found {}\nexpected {}",
+        hex::encode(found),
+        hex::encode(expected)
+    );
+}
+
+#[track_caller]
+fn assert_error<T>(result: Result<T, Error>, expected: &str) {
+    let found = match result {
+        Ok(_) => "no error",
+        Err(Error::InvalidHeader) => "InvalidHeader",
+        Err(Error::InvalidPacket { .. }) => "InvalidPacket",
+        Err(Error::InvalidPayload(_)) => "InvalidPayload",
+        Err(Error::InvalidRouting(_)) => "InvalidRouting",
+        Err(Error::InvalidSurb(_)) => "InvalidSURB",
+        Err(_) => "another error",
+    };
+    assert_eq!(found, expected);
 }
