@@ -104,8 +104,9 @@ impl HopAddress {
             needed,
             found: bytes.len(),
         };
-        let (&[kind, port_high, port_low, a, b, c, d], after_v4) =
-            bytes.split_first_chunk().ok_or(too_short(Self::V4_LEN))?;
+        let (&[kind, port_high, port_low, a, b, c, d], after_v4) = bytes
+            .split_first_chunk()
+            .ok_or_else(|| too_short(Self::V4_LEN))?;
         let port = u16::from_be_bytes([port_high, port_low]);
         match kind {
             TYPE_V4 => Ok((
@@ -115,7 +116,7 @@ impl HopAddress {
             TYPE_V6 => {
                 let (&[_, _, _, octets @ ..], after_v6) = bytes
                     .split_first_chunk::<{ Self::MAX_LEN }>()
-                    .ok_or(too_short(Self::MAX_LEN))?;
+                    .ok_or_else(|| too_short(Self::MAX_LEN))?;
                 Ok((Self(SocketAddr::new(IpAddr::from(octets), port)), after_v6))
             }
             found => Err(AddressError::UnknownType { found }),
@@ -264,7 +265,8 @@ mod tests {
         fn any_bytes_are_an_address_or_an_error(bytes: Vec<u8>) {
             if let Ok((address, rest)) = HopAddress::decode_prefix(&bytes) {
                 let used = &bytes[..bytes.len() - rest.len()];
-                prop_assert_eq!(address.to_unpadded().as_ref(), used);
+                let unpadded = address.to_unpadded();
+                prop_assert_eq!(unpadded.as_ref(), used);
             }
         }
     }

@@ -160,8 +160,8 @@ impl FragmentHeader {
         };
         let (&[a, b, c, d, total, position, link_flag], content) = bytes
             .split_first_chunk()
-            .ok_or(too_short(UNLINKED_HEADER_LEN))?;
-        let set_id = SetId::decode([a, b, c, d]).ok_or(malformed(HeaderField::SetId))?;
+            .ok_or_else(|| too_short(UNLINKED_HEADER_LEN))?;
+        let set_id = SetId::decode([a, b, c, d]).ok_or_else(|| malformed(HeaderField::SetId))?;
         if total == 0 {
             return Err(malformed(HeaderField::Total));
         }
@@ -181,10 +181,10 @@ impl FragmentHeader {
         }
         let (&[_, _, _, _, _, _, e, f, g, h], content) = bytes
             .split_first_chunk::<LINKED_HEADER_LEN>()
-            .ok_or(too_short(LINKED_HEADER_LEN))?;
+            .ok_or_else(|| too_short(LINKED_HEADER_LEN))?;
         let linked = SetId::decode([e, f, g, h])
             .filter(|linked| *linked != set_id)
-            .ok_or(malformed(HeaderField::Link))?;
+            .ok_or_else(|| malformed(HeaderField::Link))?;
         let link = match (position, total) {
             (1, _) => SetLink::Previous(linked),
             (FULL_SET, FULL_SET) => SetLink::Next(linked),

@@ -129,6 +129,13 @@ impl PacketSize {
         self.plaintext_len()
             .saturating_sub(SURB_ACK_LEN + PAYLOAD_PREFIX_LEN)
     }
+
+    /// The longest message that a reply in such a packet can carry, in bytes: 1,610 in a regular
+    /// one. Replies are never cut into fragments.
+    #[must_use]
+    pub const fn reply_len_max(self) -> usize {
+        self.fragment_len().saturating_sub(1)
+    }
 }
 
 impl fmt::Display for PacketSize {

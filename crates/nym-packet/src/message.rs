@@ -29,7 +29,7 @@ const END: u8 = 1;
 ///
 /// [`MessageError::SurbLength`] if the reply SURB is not one over four hops (1,164 bytes), the
 /// only kind that a receiver can find the end of.
-pub fn pad_and_prefix(
+pub fn prepare(
     message: &[u8],
     reply_surb: Option<&ReplySurb>,
     geometry: FragmentGeometry,
@@ -122,20 +122,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::geometry::PacketSize;
-
-    fn regular() -> FragmentGeometry {
-        FragmentGeometry::for_packets(PacketSize::Regular).unwrap()
-    }
 
     #[test]
     fn padding_fills_fragments_on_both_sides_of_the_bound() {
         assert_eq!(
-            pad_and_prefix(&[7; 1602], None, regular()).unwrap().len(),
+            prepare(&[7; 1602], None, FragmentGeometry::REGULAR)
+                .unwrap()
+                .len(),
             1604
         );
         assert_eq!(
-            pad_and_prefix(&[7; 1603], None, regular()).unwrap().len(),
+            prepare(&[7; 1603], None, FragmentGeometry::REGULAR)
+                .unwrap()
+                .len(),
             2 * 1604
         );
     }
@@ -172,8 +171,8 @@ mod tests {
             surb in prop::option::of(prop::collection::vec(any::<u8>(), REPLY_SURB_LEN)),
         ) {
             let surb = surb.map(|bytes| ReplySurb::from_bytes(&bytes).unwrap());
-            let padded = pad_and_prefix(&message, surb.as_ref(), regular())?;
-            prop_assert_eq!(regular().plan(padded.len()).room, 0);
+            let padded = prepare(&message, surb.as_ref(), FragmentGeometry::REGULAR)?;
+            prop_assert_eq!(FragmentGeometry::REGULAR.plan(padded.len()).room, 0);
             let (parsed, parsed_surb) = parse(&padded)?;
             prop_assert_eq!(parsed, message);
             prop_assert_eq!(

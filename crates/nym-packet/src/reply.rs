@@ -41,11 +41,27 @@ const MAX_TEXT_LEN: usize = 4096;
 
 const _: () = assert!(REPLY_SURB_LEN == 1164);
 
-/// The longest message that a reply in a packet of this size can carry, in bytes: 1,610 in a
-/// regular packet. Replies are never cut into fragments.
-#[must_use]
-pub const fn max_reply_len(size: PacketSize) -> usize {
-    size.fragment_len().saturating_sub(1)
+/// Decrypts a delivered reply, digest included, and cuts off its padding.
+///
+/// There is no integrity check: whoever could change the packet at the gateway changes the same
+/// bits of the message.
+///
+/// # Errors
+///
+/// [`ReplyError::DigestLength`] below the 32 bytes of the digest, [`ReplyError::MissingEnd`] if no
+/// byte 1 marks the end of the message.
+pub fn decrypt(key: &ReplyKey, delivered: &[u8]) -> Result<Vec<u8>, ReplyError> {
+    let (_, encrypted) =
+        delivered
+            .split_first_chunk::<PAYLOAD_PREFIX_LEN>()
+            .ok_or(ReplyError::DigestLength {
+                found: delivered.len(),
+            })?;
+    let mut content = encrypted.to_vec();
+    aes128_ctr(&key.0, &ZERO_IV, &mut content);
+    let len = strip_padding(&content).ok_or(ReplyError::MissingEnd)?.len();
+    content.truncate(len);
+    Ok(content)
 }
 
 /// The AES-128 key of one reply. Both ends have it, and each should use it once.
@@ -91,7 +107,7 @@ impl ReplyKey {
     ///
     /// [`ReplyError::TooLong`] if the message does not fit a packet of this size.
     pub fn encrypt(&self, message: &[u8], size: PacketSize) -> Result<Vec<u8>, ReplyError> {
-        let max = max_reply_len(size);
+        let max = size.reply_len_max();
         if message.len() > max {
             return Err(ReplyError::TooLong {
                 found: message.len(),
@@ -101,22 +117,6 @@ impl ReplyKey {
         let mut content = pad(message, size.fragment_len());
         aes128_ctr(&self.0, &ZERO_IV, &mut content);
         Ok([self.digest().as_bytes(), content.as_slice()].concat())
-    }
-
-    /// Decrypts what was delivered behind the digest, and cuts off its padding.
-    ///
-    /// There is no integrity check: whoever could change the packet at the gateway changes the
-    /// same bits of the message.
-    ///
-    /// # Errors
-    ///
-    /// [`ReplyError::MissingEnd`] if no byte 1 marks the end of the message.
-    pub fn decrypt(&self, encrypted: &[u8]) -> Result<Vec<u8>, ReplyError> {
-        let mut content = encrypted.to_vec();
-        aes128_ctr(&self.0, &ZERO_IV, &mut content);
-        let len = strip_padding(&content).ok_or(ReplyError::MissingEnd)?.len();
-        content.truncate(len);
-        Ok(content)
     }
 
     fn duplicate(&self) -> Self {
@@ -153,15 +153,12 @@ impl KeyDigest {
         &self.0
     }
 
-    /// Splits what a gateway delivered into the digest it would start with if it is a reply, and
-    /// what is to be [decrypted](ReplyKey::decrypt) then. `None` below 32 bytes.
+    /// The digest that something delivered starts with, if it is a reply; `None` below 32 bytes.
     ///
-    /// If no reply with that digest is awaited, the delivery is an ordinary one.
+    /// If no reply with this digest is awaited, the delivery is an ordinary one.
     #[must_use]
-    pub fn split_delivery(delivered: &[u8]) -> Option<(Self, &[u8])> {
-        delivered
-            .split_first_chunk()
-            .map(|(digest, rest)| (Self(*digest), rest))
+    pub fn of_reply(delivered: &[u8]) -> Option<Self> {
+        delivered.first_chunk().map(|digest| Self(*digest))
     }
 }
 
@@ -204,6 +201,12 @@ impl ReplySurb {
     #[must_use]
     pub fn reply_key(&self) -> ReplyKey {
         self.key.duplicate()
+    }
+
+    /// What the reply will be recognised by.
+    #[must_use]
+    pub fn key_digest(&self) -> KeyDigest {
+        self.key.digest()
     }
 
     /// The node that a reply is sent to first.
@@ -307,6 +310,12 @@ pub enum ReplyError {
     /// The text is not base58, or longer than any reply SURB.
     #[error("a reply SURB is not base58 text")]
     Base58,
+    /// The delivery ends inside the digest of the reply key.
+    #[error("a reply starts with 32 bytes of digest, found {found}")]
+    DigestLength {
+        /// Bytes given.
+        found: usize,
+    },
     /// The first hop in the SURB is malformed.
     #[error("the first hop of a reply SURB is malformed")]
     FirstHop(#[from] AddressError),
@@ -396,12 +405,11 @@ mod tests {
     #[test]
     fn longest_reply_fits_and_one_byte_more_does_not() {
         let surb = reply_surb(4);
-        let longest = vec![1; max_reply_len(PacketSize::Regular)];
+        let longest = vec![1; PacketSize::Regular.reply_len_max()];
         let delivered = surb.encrypt(&longest, PacketSize::Regular).unwrap();
         assert_eq!(delivered.len(), 1643);
-        let (digest, encrypted) = KeyDigest::split_delivery(&delivered).unwrap();
-        assert_eq!(digest, surb.reply_key().digest());
-        assert_eq!(surb.reply_key().decrypt(encrypted), Ok(longest));
+        assert_eq!(KeyDigest::of_reply(&delivered), Some(surb.key_digest()));
+        assert_eq!(decrypt(&surb.reply_key(), &delivered), Ok(longest));
 
         let too_long = surb.encrypt(&[1; 1611], PacketSize::Regular);
         assert_eq!(
@@ -438,8 +446,7 @@ mod tests {
             let key = ReplyKey::from_bytes([5; 16]);
             let delivered = key.encrypt(&message, PacketSize::Regular)?;
             prop_assert_eq!(delivered.len(), 1643);
-            let (_, encrypted) = KeyDigest::split_delivery(&delivered).unwrap();
-            prop_assert_eq!(key.decrypt(encrypted), Ok(message));
+            prop_assert_eq!(decrypt(&key, &delivered), Ok(message));
         }
 
         #[test]
@@ -448,10 +455,11 @@ mod tests {
             text: String,
         ) {
             if let Ok(surb) = ReplySurb::from_bytes(&bytes) {
-                prop_assert_eq!(surb.to_bytes().as_slice(), bytes);
+                let encoded = surb.to_bytes();
+                prop_assert_eq!(encoded.as_slice(), bytes.as_slice());
             }
             let _ = text.parse::<ReplySurb>();
-            let _ = ReplyKey::from_bytes([1; 16]).decrypt(&bytes);
+            let _ = decrypt(&ReplyKey::from_bytes([1; 16]), &bytes);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Recipient {
 
     /// The binary form, 96 bytes.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         let parts = [
             self.identity.as_bytes(),

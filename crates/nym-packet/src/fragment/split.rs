@@ -17,6 +17,16 @@ pub struct FragmentGeometry {
 }
 
 impl FragmentGeometry {
+    /// For fragments that fill regular packets: P = 1,611.
+    pub const REGULAR: Self = Self {
+        fragment_len: PacketSize::Regular.fragment_len(),
+    };
+
+    /// For fragments that fill extended packets: P = 32,331.
+    pub const EXTENDED: Self = Self {
+        fragment_len: PacketSize::Extended.fragment_len(),
+    };
+
     /// For fragments of this many bytes, header included; `None` below the 11 that leave room
     /// for a byte of the message behind every header, and above 2^24, which no packet has.
     #[must_use]
@@ -25,12 +35,6 @@ impl FragmentGeometry {
             return None;
         }
         Some(Self { fragment_len })
-    }
-
-    /// For fragments that fill packets of this size; `None` for acks, which carry none.
-    #[must_use]
-    pub const fn for_packets(size: PacketSize) -> Option<Self> {
-        Self::new(size.fragment_len())
     }
 
     /// Bytes of a full fragment with header: P.
@@ -220,10 +224,6 @@ mod tests {
 
     use super::*;
 
-    fn regular() -> FragmentGeometry {
-        FragmentGeometry::for_packets(PacketSize::Regular).unwrap()
-    }
-
     /// The smallest geometry: one byte of message per linked fragment, four per unlinked one.
     fn tiny() -> FragmentGeometry {
         FragmentGeometry::new(11).unwrap()
@@ -233,21 +233,26 @@ mod tests {
     fn fragments_need_room_behind_the_longer_header() {
         assert_eq!(FragmentGeometry::new(10), None);
         assert!(FragmentGeometry::new(11).is_some());
-        assert_eq!(FragmentGeometry::for_packets(PacketSize::Ack), None);
+        assert_eq!(FragmentGeometry::new(PacketSize::Ack.fragment_len()), None);
+        assert_eq!(FragmentGeometry::new(1611), Some(FragmentGeometry::REGULAR));
+        assert_eq!(
+            FragmentGeometry::new(32_331),
+            Some(FragmentGeometry::EXTENDED)
+        );
     }
 
     #[test]
     fn capacities_are_those_of_regular_packets() {
-        assert_eq!(regular().unlinked_len(), 1604);
-        assert_eq!(regular().linked_len(), 1601);
-        assert_eq!(regular().lone_set_len(), 409_020);
-        assert_eq!(regular().edge_set_len(), 409_017);
-        assert_eq!(regular().middle_set_len(), 409_014);
+        assert_eq!(FragmentGeometry::REGULAR.unlinked_len(), 1604);
+        assert_eq!(FragmentGeometry::REGULAR.linked_len(), 1601);
+        assert_eq!(FragmentGeometry::REGULAR.lone_set_len(), 409_020);
+        assert_eq!(FragmentGeometry::REGULAR.edge_set_len(), 409_017);
+        assert_eq!(FragmentGeometry::REGULAR.middle_set_len(), 409_014);
     }
 
     #[test]
     fn number_of_sets_changes_exactly_at_the_capacities() {
-        let sets = |len| regular().plan(len).sets;
+        let sets = |len| FragmentGeometry::REGULAR.plan(len).sets;
         assert_eq!((sets(0), sets(409_020), sets(409_021)), (1, 1, 2));
         assert_eq!((sets(2 * 409_017), sets(2 * 409_017 + 1)), (2, 3));
         let three = 2 * 409_017 + 409_014;
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn last_set_may_hold_a_single_linked_fragment() {
-        let plan = regular().plan(409_021);
+        let plan = FragmentGeometry::REGULAR.plan(409_021);
         assert_eq!(
             plan,
             SplitPlan {
@@ -270,7 +275,7 @@ mod tests {
     #[test]
     fn empty_message_has_no_fragment() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        assert_eq!(split(&[], regular(), &mut rng), []);
+        assert_eq!(split(&[], FragmentGeometry::REGULAR, &mut rng), []);
     }
 
     #[test]

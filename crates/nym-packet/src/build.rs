@@ -1,0 +1,244 @@
+//! Whole packets, ready for the gateway: what a client calls for each packet it sends.
+//!
+//! ```text
+//! plaintext (2,048)   SURB-ACK (405) ‖ ephemeral key (32) ‖ encrypted fragment or cover (1,611)
+//!                     SURB-ACK (405) ‖ key digest (32)    ‖ encrypted reply (1,611)
+//! ```
+//!
+//! All three kinds have the same length, the same number of hops and an acknowledgement of their
+//! own, so that nobody but the two ends can tell them apart. Every call draws fresh delays, a
+//! fresh ephemeral key and a fresh acknowledgement: a fragment that is sent again gives a packet
+//! that has nothing in common with the first.
+//!
+//! Nearly all of the cost is scalar multiplication. Over four hops there are 12: one per hop and
+//! one more, for the packet and for its acknowledgement, and two for the payload.
+
+use core::time::Duration;
+
+use rand_core::CryptoRng;
+use sphinx::{Delay, Version};
+use thiserror::Error;
+
+use crate::ack::{AckKey, SurbAck};
+use crate::address::Recipient;
+use crate::cover;
+use crate::fragment::{Fragment, FragmentId, SetId};
+use crate::frame::PacketMode;
+use crate::geometry::PacketSize;
+use crate::mix_packet::MixPacket;
+use crate::payload::{self, PayloadError};
+use crate::reply::{ReplyError, ReplySurb};
+use crate::route::{Route, total_delay};
+
+/// How long packets wait at each mix node, on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DelayMeans {
+    /// For data, reply and cover packets.
+    pub packet: Duration,
+    /// For acknowledgements.
+    pub ack: Duration,
+}
+
+impl Default for DelayMeans {
+    /// 50 milliseconds for both.
+    fn default() -> Self {
+        Self {
+            packet: Duration::from_millis(50),
+            ack: Duration::from_millis(50),
+        }
+    }
+}
+
+/// The ways of a packet and of its acknowledgement; drawn anew for every packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Routes<'a> {
+    /// Ends at the gateway of whoever gets the packet.
+    pub packet: &'a Route,
+    /// Ends at the sender's own gateway.
+    pub ack: &'a Route,
+}
+
+/// Who sends: what is the same for all packets of a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The sender's own address; acknowledgements and loop cover come back to it.
+    pub own: &'a Recipient,
+    /// Encrypts the acknowledgements.
+    pub ack_key: &'a AckKey,
+    /// How long packets wait.
+    pub delays: DelayMeans,
+    /// How packets want to be treated.
+    pub mode: PacketMode,
+}
+
+/// A packet for the gateway, and what the sender may expect of it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What the gateway gets.
+    pub mix_packet: MixPacket,
+    /// What the acknowledgement will name.
+    pub ack_id: FragmentId,
+    /// The time that packet and acknowledgement will spend waiting at mix nodes, together. Of a
+    /// reply only the acknowledgement's part is known; whoever made the SURB drew the rest.
+    pub total_delay: Duration,
+    /// The delays of the packet, one per hop, the last (the gateway's) unused; empty for a reply.
+    pub packet_delays: Vec<Delay>,
+    /// The delays of the acknowledgement, one per hop, the last unused.
+    pub ack_delays: Vec<Delay>,
+}
+
+impl Sender<'_> {
+    /// Makes the packet that carries a fragment of a message to `recipient`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Unpadded`] unless the fragment fills a regular or extended packet exactly
+    /// (see [`message::prepare`](crate::message::prepare)), [`BuildError::Payload`] if the
+    /// recipient's encryption key is weak.
+    pub fn prepare_fragment<R: CryptoRng + ?Sized>(
+        &self,
+        fragment: &Fragment,
+        recipient: &Recipient,
+        routes: Routes<'_>,
+        rng: &mut R,
+    ) -> Result<Prepared, BuildError> {
+        let size = size_of_content(fragment.encoded_len())?;
+        self.prepare(
+            &fragment.to_bytes(),
+            size,
+            fragment.id(),
+            recipient,
+            routes,
+            rng,
+        )
+    }
+
+    /// Makes a packet that comes back to the sender and means nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Payload`] if the sender's own encryption key is weak.
+    pub fn prepare_loop_cover<R: CryptoRng + ?Sized>(
+        &self,
+        routes: Routes<'_>,
+        rng: &mut R,
+    ) -> Result<Prepared, BuildError> {
+        let size = PacketSize::Regular;
+        self.prepare(
+            &cover::content(size),
+            size,
+            FragmentId::COVER,
+            self.own,
+            routes,
+            rng,
+        )
+    }
+
+    /// Makes the packet that carries an answer to whoever made `surb`, and spends the SURB.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Reply`] if the message is longer than
+    /// [`PacketSize::reply_len_max`] of a regular packet (1,610 bytes), or the SURB names no
+    /// first hop.
+    pub fn prepare_reply<R: CryptoRng + ?Sized>(
+        &self,
+        surb: ReplySurb,
+        message: &[u8],
+        ack_route: &Route,
+        rng: &mut R,
+    ) -> Result<Prepared, BuildError> {
+        let size = PacketSize::Regular;
+        let encrypted = surb.encrypt(message, size)?;
+        let ack_id = FragmentId::reply(SetId::random(rng));
+        let (ack, ack_delays) = self.build_ack(ack_id, ack_route, rng)?;
+        let plaintext = [ack.to_bytes(), encrypted].concat();
+        Ok(Prepared {
+            mix_packet: surb.apply(&plaintext, size, self.mode)?,
+            ack_id,
+            total_delay: total_delay(&ack_delays),
+            packet_delays: Vec::new(),
+            ack_delays,
+        })
+    }
+
+    fn prepare<R: CryptoRng + ?Sized>(
+        &self,
+        content: &[u8],
+        size: PacketSize,
+        ack_id: FragmentId,
+        recipient: &Recipient,
+        routes: Routes<'_>,
+        rng: &mut R,
+    ) -> Result<Prepared, BuildError> {
+        let (ack, ack_delays) = self.build_ack(ack_id, routes.ack, rng)?;
+        let encrypted = payload::encrypt(content, &recipient.encryption, rng)?;
+        let plaintext = [ack.to_bytes(), encrypted].concat();
+
+        let packet_delays = routes.packet.sample_delays(self.delays.packet, rng);
+        let packet = sphinx::build(
+            Version::NYM_0_11,
+            &routes.packet.to_sphinx(),
+            &packet_delays,
+            &recipient.sphinx_destination(),
+            &plaintext,
+            size.payload_len(),
+            rng,
+        )?;
+        let mix_packet = MixPacket::new(self.mode, routes.packet.first_hop(), packet)
+            .expect("the packet was made with the payload length of its size");
+        Ok(Prepared {
+            mix_packet,
+            ack_id,
+            total_delay: total_delay(&packet_delays).saturating_add(total_delay(&ack_delays)),
+            packet_delays,
+            ack_delays,
+        })
+    }
+
+    fn build_ack<R: CryptoRng + ?Sized>(
+        &self,
+        id: FragmentId,
+        route: &Route,
+        rng: &mut R,
+    ) -> Result<(SurbAck, Vec<Delay>), BuildError> {
+        let content = self.ack_key.seal(id, rng);
+        let delays = route.sample_delays(self.delays.ack, rng);
+        let ack = SurbAck::build(
+            route,
+            &delays,
+            &self.own.sphinx_destination(),
+            &content,
+            rng,
+        )?;
+        Ok((ack, delays))
+    }
+}
+
+/// Why a packet cannot be made; the caller is to blame, or the recipient's address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The content cannot be encrypted to the recipient.
+    #[error("cannot encrypt to the recipient")]
+    Payload(#[from] PayloadError),
+    /// The reply does not fit, or its SURB is malformed.
+    #[error("cannot make a reply")]
+    Reply(#[from] ReplyError),
+    /// Sphinx refused the route.
+    #[error("cannot build the packet")]
+    Sphinx(#[from] sphinx::Error),
+    /// The fragment does not fill a packet.
+    #[error("a fragment of {found} bytes fills no packet")]
+    Unpadded {
+        /// Bytes of the fragment.
+        found: usize,
+    },
+}
+
+fn size_of_content(len: usize) -> Result<PacketSize, BuildError> {
+    [PacketSize::Regular, PacketSize::Extended]
+        .into_iter()
+        .find(|size| size.fragment_len() == len)
+        .ok_or(BuildError::Unpadded { found: len })
+}
