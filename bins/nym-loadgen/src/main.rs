@@ -1,3 +1,7 @@
 //! A load generator for any mix node.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nym_loadgen::cli::main()
+}
