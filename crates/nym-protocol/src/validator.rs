@@ -1,1 +1,26 @@
 //! Documents of the validators: bonds, queries, topology and announcements.
+//!
+//! Validators list the nodes of the network as [bonds](bond), in complete lists or in
+//! [pages](query). A client turns them into a [`Topology`]. Nodes of our networks get into the
+//! lists by [announcing](announcement) themselves.
+//!
+//! # Trust
+//!
+//! Nobody signs a list: whoever answers decides which nodes a client uses. Ask over https, or pin
+//! the gateway.
+
+pub mod announcement;
+pub mod bond;
+pub mod query;
+pub mod registry;
+pub mod topology;
+pub mod url;
+pub mod version;
+
+pub use announcement::{Announcement, VerifiedAnnouncement};
+pub use bond::{Bond, BondList, Gateway, GatewayBond, Layer, MixNode, MixNodeBond};
+pub use query::{LayerDistribution, Query};
+pub use registry::Registry;
+pub use topology::{GatewayDescriptor, MixnodeDescriptor, NoRoute, Topology};
+pub use url::ValidatorUrl;
+pub use version::is_compatible;
