@@ -18,6 +18,7 @@ use std::{
 use serde_json::Value;
 
 mod app_api;
+mod case;
 mod gateway;
 mod packet;
 mod sphinx;
@@ -248,7 +249,7 @@ fn cases_that_fail_are_listed_and_the_others_still_run() {
         failures: Vec::new(),
     };
     file.each("vectors", |case| {
-        assert!(case.get("id").is_none_or(|id| id == "good"), "is {case}")
+        assert!(case.get("id").is_none_or(|id| id == "good"), "is {case}");
     });
     assert_eq!(file.case_count, 3);
     assert_eq!(file.failures, [r#"bad: is {"id":"bad"}"#]);

@@ -3,16 +3,16 @@
 //! Each case is read through [`Case`], which fails when a member of it was not looked at: what a
 //! vector gives is checked, or named here as somebody else's.
 
-use std::{cell::RefCell, collections::BTreeSet, convert::Infallible};
-
-use rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 use sphinx::{
-    Delay, Destination, Error, HEADER_LEN, Hop, MAX_HOPS, NodeAddress, Peeled, PrivateKey,
-    PublicKey, Surb, SurbRecovery, Version, build, hazmat, process, recover_plaintext, verify,
+    Delay, Destination, Error, HEADER_LEN, Hop, NodeAddress, Peeled, PrivateKey, PublicKey, Surb,
+    SurbRecovery, Version, build, hazmat, process, recover_plaintext, verify,
 };
 
-use super::{VectorFile, hex, hex_array};
+use self::inputs::{Inputs, Scripted};
+use super::{VectorFile, case::Case, hex, hex_array};
+
+mod inputs;
 
 super::vector_files! {
     "packet":
@@ -411,198 +411,11 @@ fn check_step(version: Version, key: &PrivateKey, packet: &[u8], expected: &Valu
     expected.finish();
 }
 
-/// What a packet or SURB of the vectors is built from.
-struct Inputs {
-    initial_secret: [u8; 32],
-    final_padding: Vec<u8>,
-    route: Vec<Hop>,
-    private_keys: Vec<[u8; 32]>,
-    delays: Vec<Delay>,
-    destination: Destination,
-    message: Vec<u8>,
-    payload_len: usize,
-}
-
-impl Inputs {
-    fn read(case: &Case) -> Self {
-        let mut route = Vec::new();
-        let mut private_keys = Vec::new();
-        for hop in case.list("route").iter().map(Case::new) {
-            let private_key = hop.array("private_key");
-            let public_key = PublicKey::from_bytes(hop.array("public_key"));
-            assert_eq!(PrivateKey::from_bytes(private_key).public_key(), public_key);
-            route.push(Hop {
-                address: NodeAddress(hop.array("address")),
-                public_key,
-            });
-            private_keys.push(private_key);
-            // The same address as text, of which this layer knows nothing.
-            hop.get("socket");
-            hop.finish();
-        }
-        assert!((1..=MAX_HOPS).contains(&route.len()));
-        let delays = case
-            .list("delays_ns")
-            .iter()
-            .map(|delay| delay.as_u64().unwrap());
-        Self {
-            initial_secret: case.array("initial_secret"),
-            final_padding: case.bytes("final_padding"),
-            route,
-            private_keys,
-            delays: delays.map(Delay::from_nanos).collect(),
-            destination: Destination {
-                address: case.array("destination"),
-                identifier: case.array("surb_identifier"),
-            },
-            message: case.bytes("message"),
-            payload_len: case.len("payload_size"),
-        }
-    }
-
-    fn build(&self, version: Version) -> Vec<u8> {
-        let mut rng = self.rng();
-        let packet = build(
-            version,
-            &self.route,
-            &self.delays,
-            &self.destination,
-            &self.message,
-            self.payload_len,
-            &mut rng,
-        );
-        rng.assert_spent();
-        packet.unwrap()
-    }
-
-    fn rng(&self) -> Scripted {
-        Scripted::new([&self.initial_secret[..], &self.final_padding].concat())
-    }
-}
-
-/// A generator that yields the bytes it was made with.
-struct Scripted {
-    bytes: Vec<u8>,
-    position: usize,
-}
-
-impl Scripted {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, position: 0 }
-    }
-
-    #[track_caller]
-    fn assert_spent(&self) {
-        assert_eq!(self.position, self.bytes.len(), "bytes drawn");
-    }
-}
-
-impl TryRng for Scripted {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        panic!("building draws bytes only");
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        panic!("building draws bytes only");
-    }
-
-    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Infallible> {
-        let rest = &self.bytes[self.position..];
-        assert!(
-            to.len() <= rest.len(),
-            "{} bytes drawn where {} are left",
-            to.len(),
-            rest.len()
-        );
-        to.copy_from_slice(&rest[..to.len()]);
-        self.position += to.len();
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Scripted {}
-
-/// A case, or an object in it, that knows which of its members were looked at.
-struct Case<'v> {
-    value: &'v Value,
-    read: RefCell<BTreeSet<String>>,
-}
-
-impl<'v> Case<'v> {
-    fn new(value: &'v Value) -> Self {
-        Self {
-            value,
-            read: RefCell::default(),
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&'v Value> {
-        self.read.borrow_mut().insert(name.to_owned());
-        self.value.get(name)
-    }
-
-    #[track_caller]
-    fn field(&self, name: &str) -> &'v Value {
-        self.get(name)
-            .unwrap_or_else(|| panic!("member `{name}` is missing"))
-    }
-
-    #[track_caller]
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        hex(self.field(name))
-    }
-
-    #[track_caller]
-    fn array<const LEN: usize>(&self, name: &str) -> [u8; LEN] {
-        hex_array(self.field(name))
-    }
-
-    #[track_caller]
-    fn u64(&self, name: &str) -> u64 {
-        self.field(name)
-            .as_u64()
-            .unwrap_or_else(|| panic!("`{name}` is not a u64"))
-    }
-
-    #[track_caller]
-    fn len(&self, name: &str) -> usize {
-        usize::try_from(self.u64(name)).unwrap()
-    }
-
-    #[track_caller]
-    fn text(&self, name: &str) -> &'v str {
-        self.field(name)
-            .as_str()
-            .unwrap_or_else(|| panic!("`{name}` is not a string"))
-    }
-
-    #[track_caller]
-    fn list(&self, name: &str) -> &'v [Value] {
-        self.field(name)
-            .as_array()
-            .unwrap_or_else(|| panic!("`{name}` is not a list"))
-    }
-
-    /// Fails if there is a member that nobody looked at.
-    #[track_caller]
-    fn finish(&self) {
-        let read = self.read.borrow();
-        let left: Vec<_> = self
-            .value
-            .as_object()
-            .expect("a case is an object")
-            .keys()
-            .filter(|name| !["id", "note", "type"].contains(&name.as_str()))
-            .filter(|name| !read.contains(*name))
-            .collect();
-        assert!(left.is_empty(), "unchecked members: {left:?}");
-    }
-}
+/// A type of cases, and what to do with one.
+type Check = (&'static str, fn(&Value));
 
 /// Runs each case by the function for its `type`.
-fn each_of_type(file: &mut VectorFile, checks: &[(&str, fn(&Value))]) {
+fn each_of_type(file: &mut VectorFile, checks: &[Check]) {
     file.each("vectors", |case| {
         let kind = case["type"].as_str().expect("a case has a type");
         let check = checks.iter().find(|(name, _)| *name == kind);
@@ -623,14 +436,14 @@ fn assert_bytes(what: &str, found: &[u8], expected: &[u8]) {
 
 #[track_caller]
 fn assert_error<T>(result: Result<T, Error>, expected: &str) {
-    let found = match result {
-        Ok(_) => "no error",
-        Err(Error::InvalidHeader) => "InvalidHeader",
-        Err(Error::InvalidPacket { .. }) => "InvalidPacket",
-        Err(Error::InvalidPayload(_)) => "InvalidPayload",
-        Err(Error::InvalidRouting(_)) => "InvalidRouting",
-        Err(Error::InvalidSurb(_)) => "InvalidSURB",
-        Err(_) => "another error",
+    let found = match result.err() {
+        None => "no error",
+        Some(Error::InvalidHeader) => "InvalidHeader",
+        Some(Error::InvalidPacket { .. }) => "InvalidPacket",
+        Some(Error::InvalidPayload(_)) => "InvalidPayload",
+        Some(Error::InvalidRouting(_)) => "InvalidRouting",
+        Some(Error::InvalidSurb(_)) => "InvalidSURB",
+        Some(_) => "another error",
     };
     assert_eq!(found, expected);
 }
