@@ -1,4 +1,5 @@
 //! What relays share.
 pub mod delay_queue;
+pub mod processor;
 pub mod replay;
 pub mod stats;
