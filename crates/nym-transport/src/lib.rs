@@ -1,1 +1,52 @@
-//! Links: TCP frames, websockets, HTTP to the validator, one connection per next hop with backoff.
+//! Links between programs: frames over TCP, websockets, and HTTP to the validators.
+//!
+//! This crate moves bytes that the cores made or will read. It is a shell: it knows sockets,
+//! timeouts, queues and back-off, and nothing of keys, routes or sessions.
+//!
+//! | Module | One end of |
+//! |---|---|
+//! | [`listener`] | any TCP port that others connect to |
+//! | [`frames`] | the reading side of a link between nodes |
+//! | [`connections`] | the writing side: one connection per next hop |
+//! | [`websocket`] | the link between a client and its gateway, or an app and its client |
+//! | [`directory`] | the conversation with the validators |
+//!
+//! # Example
+//!
+//! A link between two nodes on one machine:
+//!
+//! ```
+//! use nym_packet::frame::{Frame, PacketMode};
+//! use nym_transport::connections::{Connections, ConnectionsConfig};
+//! use nym_transport::frames::{FrameReader, ReadTimeouts};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let next_hop = listener.local_addr()?;
+//!
+//! let rng = rand::make_rng::<rand::rngs::StdRng>();
+//! let connections = Connections::new(ConnectionsConfig::default(), rng);
+//! let frame = Frame::new(PacketMode::Mix, vec![0; 386])?;
+//! connections.send(next_hop, frame.clone())?;
+//!
+//! let (stream, _) = listener.accept().await?;
+//! let mut reader = FrameReader::new(stream, ReadTimeouts::default());
+//! assert_eq!(reader.next_frame().await?, Some(frame));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! * Every queue, message, response and number of connections is bounded, and what is dropped at
+//!   a bound is counted.
+//! * Every wait for a peer has a timeout; every retry backs off with jitter up to a cap.
+//! * No task outlives the value that started it.
+
+pub mod connections;
+pub mod frames;
+pub mod listener;
+pub mod websocket;
+
+pub use connections::Connections;

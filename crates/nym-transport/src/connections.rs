@@ -1,0 +1,340 @@
+//! The writing side of links between nodes: one connection per next hop.
+//!
+//! A node that has a frame for a socket address it has not talked to dials it, and keeps the
+//! connection, on which it only writes. [`Connections::send`] never waits: the frame goes into a
+//! bounded queue, or it is dropped and the caller is told why. Each next hop has a task that owns
+//! its connection:
+//!
+//! ```text
+//!             first frame          dialled
+//!   (nothing) ───────────► dialling ──────► connected ── silent for long ──► (nothing)
+//!                          ▲      │             │
+//!                   waited │      │ failed      │ peer closed, write failed or stuck
+//!                          │      ▼             ▼
+//!                         backing off ◄─────────┘     nothing queued ──► (nothing)
+//! ```
+//!
+//! Frames stay queued while the task dials and backs off, so a next hop that restarts receives
+//! what was meant for it. They are given up only after
+//! [`give_up_after`](ConnectionsConfig::give_up_after) of failures without a success. A frame
+//! that was handed to the operating system when the connection broke may be lost; the sender's
+//! retransmission recovers it. To lose as few as possible the task also reads from its
+//! connection, where a healthy peer never writes: it learns of a close before the next write.
+//!
+//! **Back-off.** After every kind of failure (refused, timed out, unreachable, closed too early)
+//! the task waits for a random time between half of `d` and `d`, where `d` is the initial
+//! back-off doubled for each failure in a row, at most the maximum. A connection that lasted for
+//! [`stable_after`](ConnectionsConfig::stable_after) ends the row, and when it is lost the task
+//! dials again at once.
+
+mod address_policy;
+mod backoff;
+mod counts;
+mod link;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nym_packet::frame::Frame;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::connections::counts::Counters;
+use crate::connections::link::LinkTask;
+
+pub use crate::connections::address_policy::AddressPolicy;
+pub use crate::connections::counts::ConnectionCounts;
+
+/// A silent peer is asked whether it still lives after so long.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Bounds and times of a node's outgoing connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionsConfig {
+    /// Which next hops may be dialled at all.
+    pub address_policy: AddressPolicy,
+    /// A dial that takes longer has failed.
+    pub connect_timeout: Duration,
+    /// Queued frames are dropped when all dials for so long have failed.
+    pub give_up_after: Duration,
+    /// A connection without a frame for so long is closed.
+    pub idle_timeout: Duration,
+    /// Back-off after the first failure in a row.
+    pub initial_backoff: Duration,
+    /// Next hops at a time; frames for more are dropped. Each costs a socket and about 10 KiB.
+    pub max_connections: usize,
+    /// Bytes of frames queued for all next hops together; 64 MiB are 27,000 regular frames. Without
+    /// it, queues full of extended packets could take 4,096 × 128 × 33 KiB = 17 GB.
+    pub max_queued_bytes: usize,
+    /// The longest back-off.
+    pub maximum_backoff: Duration,
+    /// Frames queued for one next hop; more are dropped. 128 regular frames are 309 KB.
+    pub queue_len: usize,
+    /// A connection that lasted for so long was no failure.
+    pub stable_after: Duration,
+    /// A write that makes no progress for so long has failed.
+    pub write_timeout: Duration,
+}
+
+impl Default for ConnectionsConfig {
+    fn default() -> Self {
+        Self {
+            address_policy: AddressPolicy::Any,
+            connect_timeout: Duration::from_millis(1500),
+            give_up_after: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(600),
+            initial_backoff: Duration::from_millis(500),
+            max_connections: 4096,
+            max_queued_bytes: 64 << 20,
+            maximum_backoff: Duration::from_secs(60),
+            queue_len: 128,
+            stable_after: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a frame was dropped instead of queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The address policy forbids the next hop.
+    #[error("the next hop's address must not be dialled")]
+    AddressRefused,
+    /// All queues together are full.
+    #[error("too many bytes are queued for all next hops together")]
+    MemoryFull,
+    /// The next hop's queue is full.
+    #[error("the next hop's queue is full")]
+    QueueFull,
+    /// The connections have been closed.
+    #[error("the connections have been closed")]
+    Stopped,
+    /// There are too many next hops already.
+    #[error("there are connections to too many next hops")]
+    TooManyConnections,
+}
+
+/// All outgoing connections of a node; clones are handles to the same connections.
+///
+/// When the last handle is dropped all connections are cut. [`Connections::close`] is the polite
+/// way.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    _cut_on_drop: Arc<DropGuard>,
+}
+
+impl Connections {
+    /// No connections yet. `rng` feeds the jitter of back-offs, nothing else.
+    #[must_use]
+    pub fn new(config: ConnectionsConfig, rng: StdRng) -> Self {
+        Self::with_dialer(config, rng, Box::new(dial_tcp))
+    }
+
+    fn with_dialer(config: ConnectionsConfig, rng: StdRng, dialer: Dialer) -> Self {
+        let cut = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            config,
+            counters: Counters::default(),
+            cut: cut.clone(),
+            dialer,
+            links: Mutex::new(Links {
+                is_closed: false,
+                queues: HashMap::new(),
+                rng,
+            }),
+            queued_bytes: Arc::default(),
+            stop: CancellationToken::new(),
+        });
+        Self {
+            shared,
+            tasks: TaskTracker::new(),
+            _cut_on_drop: Arc::new(cut.drop_guard()),
+        }
+    }
+
+    /// Queues a frame for a next hop, dialling it if there is no connection yet. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the frame was dropped, and counted by its reason.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn send(&self, next_hop: SocketAddr, frame: Frame) -> Result<(), SendError> {
+        let outcome = self.queue(next_hop, frame);
+        self.shared.counters.count_queued(outcome);
+        outcome
+    }
+
+    fn queue(&self, next_hop: SocketAddr, frame: Frame) -> Result<(), SendError> {
+        let config = &self.shared.config;
+        if !config.address_policy.allows(next_hop) {
+            return Err(SendError::AddressRefused);
+        }
+        let mut queued = QueuedFrame::reserve(&self.shared, frame)?;
+        let mut links = self.shared.lock_links();
+        if links.is_closed {
+            return Err(SendError::Stopped);
+        }
+        if let Some(queue) = links.queues.get(&next_hop) {
+            match queue.try_send(queued) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => return Err(SendError::QueueFull),
+                // Its task failed by a defect; a new one takes its place.
+                Err(TrySendError::Closed(frame)) => queued = frame,
+            }
+        } else if links.queues.len() >= config.max_connections {
+            return Err(SendError::TooManyConnections);
+        }
+        let (sender, receiver) = mpsc::channel(config.queue_len.max(1));
+        sender
+            .try_send(queued)
+            .expect("the queue was made in the line above and has room for one");
+        let rng = StdRng::from_rng(&mut links.rng);
+        links.queues.insert(next_hop, sender);
+        let task = LinkTask::new(Arc::clone(&self.shared), next_hop, receiver, rng);
+        let cut = self.shared.cut.clone();
+        self.tasks.spawn(async move {
+            cut.run_until_cancelled(task.run()).await;
+        });
+        Ok(())
+    }
+
+    /// Takes no more frames, writes those that can be written within `patience`, and ends all
+    /// connections.
+    pub async fn close(&self, patience: Duration) {
+        self.shared.lock_links().is_closed = true;
+        self.tasks.close();
+        self.shared.stop.cancel();
+        if timeout(patience, self.tasks.wait()).await.is_err() {
+            self.shared.cut.cancel();
+            self.tasks.wait().await;
+        }
+    }
+
+    /// What has happened to frames and connections so far.
+    #[must_use]
+    pub fn counts(&self) -> ConnectionCounts {
+        self.shared.counters.snapshot()
+    }
+
+    /// Next hops that have a queue now, connected or not.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.shared.lock_links().queues.len()
+    }
+
+    /// Bytes of frames queued now, for all next hops together.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What the handles and the tasks share.
+struct Shared {
+    config: ConnectionsConfig,
+    counters: Counters,
+    /// Cancelled to end all tasks at once.
+    cut: CancellationToken,
+    dialer: Dialer,
+    links: Mutex<Links>,
+    queued_bytes: Arc<AtomicUsize>,
+    /// Cancelled to make all tasks write what they have and end.
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The lock is held for a few lines without waiting, and what it guards is never half
+    /// changed, so a panic elsewhere does no harm to it.
+    fn lock_links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Links {
+    is_closed: bool,
+    queues: HashMap<SocketAddr, mpsc::Sender<QueuedFrame>>,
+    rng: StdRng,
+}
+
+/// A frame in a queue, counted in the bytes queued until it is dropped.
+struct QueuedFrame {
+    frame: Frame,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+impl QueuedFrame {
+    fn reserve(shared: &Shared, frame: Frame) -> Result<Self, SendError> {
+        let len = frame.size().frame_len();
+        let max = shared.config.max_queued_bytes;
+        shared
+            .queued_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
+                queued.checked_add(len).filter(|&sum| sum <= max)
+            })
+            .map_err(|_| SendError::MemoryFull)?;
+        Ok(Self {
+            frame,
+            queued_bytes: Arc::clone(&shared.queued_bytes),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.frame.size().frame_len()
+    }
+}
+
+impl Drop for QueuedFrame {
+    fn drop(&mut self) {
+        self.queued_bytes.fetch_sub(self.len(), Ordering::Relaxed);
+    }
+}
+
+/// A connection to a next hop.
+trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
+
+/// Makes connections: TCP in programs, memory in tests under paused time.
+type Dialer = Box<dyn Fn(SocketAddr) -> Dialling + Send + Sync>;
+
+type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Link>>> + Send>>;
+
+fn dial_tcp(next_hop: SocketAddr) -> Dialling {
+    Box::pin(async move {
+        let stream = TcpStream::connect(next_hop).await?;
+        // A packet must not wait for the next one to fill a segment.
+        stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(Box::new(stream) as Box<dyn Link>)
+    })
+}
+
+#[cfg(test)]
+mod tests;

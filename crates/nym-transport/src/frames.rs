@@ -1,0 +1,227 @@
+//! The reading side of a link between nodes.
+//!
+//! Frames arrive one after the other, in clear and without any answer. [`FrameReader`] turns the
+//! bytes of one connection into [`Frame`]s. It is fair to its peer and hard on its connection: a
+//! bad frame header ends the connection, since nobody can tell where the next frame begins; frames
+//! before it are delivered; bytes of a frame that the peer never finished are dropped.
+
+use std::io;
+use std::time::Duration;
+
+use nym_packet::frame::{Frame, FrameDecoder, FrameError};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::timeout;
+
+/// Bytes asked of the operating system at a time: 13 regular frames, or nearly one extended.
+const READ_LEN: usize = 32 * 1024;
+
+/// How long a link may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadTimeouts {
+    /// Between frames. Long, because the sender keeps its connection open for as long as it likes
+    /// and a 0.11 node loses a frame or two when we close it.
+    pub idle: Duration,
+    /// Within a frame: who has begun one must go on.
+    pub frame: Duration,
+}
+
+impl Default for ReadTimeouts {
+    /// One hour between frames, 30 seconds within one.
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(3600),
+            frame: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a link ended, other than by its peer closing it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameReadError {
+    /// The peer sent something that is no frame.
+    #[error("the peer sent no valid frame: {0}")]
+    Frame(#[from] FrameError),
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// Nothing came for too long.
+    #[error("nothing was received for {}", seconds(*after))]
+    TimedOut {
+        /// How long nothing came.
+        after: Duration,
+    },
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// Reads the frames of one connection.
+///
+/// Memory: 32 KiB to read into, and at most one frame and one read (66 KiB in all).
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    link: R,
+    timeouts: ReadTimeouts,
+    decoder: FrameDecoder,
+    buffer: Box<[u8]>,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// A reader of `link`.
+    pub fn new(link: R, timeouts: ReadTimeouts) -> Self {
+        Self {
+            link,
+            timeouts,
+            decoder: FrameDecoder::new(),
+            buffer: vec![0; READ_LEN].into_boxed_slice(),
+        }
+    }
+
+    /// The next frame, or `None` when the peer has closed the connection.
+    ///
+    /// Cancel-safe: no byte is lost when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameReadError`]; the connection is then of no further use.
+    pub async fn next_frame(&mut self) -> Result<Option<Frame>, FrameReadError> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                return Ok(Some(frame));
+            }
+            if !self.read().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Appends to `frames` all that has arrived, at least one, and gives their number; 0 when the
+    /// peer has closed the connection.
+    ///
+    /// Packets that arrived together can be unwrapped together, which is cheaper. One call gives
+    /// at most 170 frames (66 KiB of the smallest kind).
+    ///
+    /// Cancel-safe: no byte is lost when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameReadError`] when there is no frame to give; the connection is then of no further
+    /// use.
+    pub async fn next_frames(&mut self, frames: &mut Vec<Frame>) -> Result<usize, FrameReadError> {
+        let Some(first) = self.next_frame().await? else {
+            return Ok(0);
+        };
+        frames.push(first);
+        let mut count = 1;
+        // An error behind good frames is given by the next call.
+        while let Ok(Some(frame)) = self.decoder.next_frame() {
+            frames.push(frame);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Reads once; false at the end of the stream.
+    async fn read(&mut self) -> Result<bool, FrameReadError> {
+        let after = if self.decoder.pending_len() == 0 {
+            self.timeouts.idle
+        } else {
+            self.timeouts.frame
+        };
+        let len = timeout(after, self.link.read(&mut self.buffer))
+            .await
+            .map_err(|_| FrameReadError::TimedOut { after })??;
+        self.decoder
+            .push(self.buffer.get(..len).unwrap_or_default());
+        Ok(len > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nym_packet::frame::PacketMode;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+
+    fn frame(fill: u8) -> Frame {
+        Frame::new(PacketMode::Mix, vec![fill; 386]).unwrap()
+    }
+
+    fn bytes_of(frames: &[Frame]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.encode_into(&mut bytes);
+        }
+        bytes
+    }
+
+    fn link() -> (DuplexStream, FrameReader<DuplexStream>) {
+        let (peer, own) = duplex(1 << 20);
+        (peer, FrameReader::new(own, ReadTimeouts::default()))
+    }
+
+    #[tokio::test]
+    async fn frames_written_together_are_read_together() {
+        let (mut peer, mut reader) = link();
+        let sent: Vec<Frame> = (0..5).map(frame).collect();
+        peer.write_all(&bytes_of(&sent)).await.unwrap();
+        let mut received = Vec::new();
+        assert_eq!(reader.next_frames(&mut received).await.unwrap(), 5);
+        assert_eq!(received, sent);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_stream_drops_an_unfinished_frame() {
+        let (mut peer, mut reader) = link();
+        let bytes = bytes_of(&[frame(1), frame(2)]);
+        peer.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
+        drop(peer);
+        assert_eq!(reader.next_frame().await.unwrap(), Some(frame(1)));
+        assert_eq!(reader.next_frame().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn frames_before_a_bad_header_are_delivered() {
+        let (mut peer, mut reader) = link();
+        let mut bytes = bytes_of(&[frame(1)]);
+        bytes.extend([9, 0, 0]);
+        peer.write_all(&bytes).await.unwrap();
+        let mut received = Vec::new();
+        assert_eq!(reader.next_frames(&mut received).await.unwrap(), 1);
+        assert!(matches!(
+            reader.next_frames(&mut received).await,
+            Err(FrameReadError::Frame(FrameError::UnknownSize { code: 9 }))
+        ));
+        assert_eq!(received, [frame(1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_within_a_frame_has_30_seconds() {
+        let (mut peer, mut reader) = link();
+        peer.write_all(&bytes_of(&[frame(1)])[..100]).await.unwrap();
+        assert!(
+            timeout(Duration::from_millis(29_999), reader.next_frame())
+                .await
+                .is_err(),
+            "ended too early"
+        );
+        peer.write_all(&[0]).await.unwrap();
+        let error = reader.next_frame().await.unwrap_err();
+        assert_eq!(error.to_string(), "nothing was received for 30 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_has_one_hour() {
+        let (_peer, mut reader) = link();
+        let hour = Duration::from_secs(3600);
+        assert!(
+            timeout(hour - Duration::from_millis(1), reader.next_frame())
+                .await
+                .is_err()
+        );
+        let error = reader.next_frame().await.unwrap_err();
+        assert!(matches!(error, FrameReadError::TimedOut { after } if after == hour));
+    }
+}
