@@ -1,1 +1,47 @@
-//! The client's traffic engine: pacing, queues, retransmission, reassembly, replies.
+//! The client's traffic engine: when which packet leaves, when it leaves again, and what becomes
+//! of those that arrive.
+//!
+//! It is a state machine without I/O: no socket, clock, file, task or generator of its own. The
+//! same engine drives `nym-client` over a websocket and `nym-sim` in virtual time.
+//!
+//! It is not the app's protocol and not the gateway's: both are conversations of
+//! [`nym_protocol`]. Packets themselves are made by [`nym_packet`].
+//!
+//! | Type | Is |
+//! |---|---|
+//! | [`Engine`] | the state machine |
+//! | [`EngineConfig`] | the traffic pattern and the bounds of its tables |
+//! | [`Event`] | what it has to tell: received, delivered, failed |
+//!
+//! # The traffic pattern
+//!
+//! Two Poisson processes run as long as the gateway takes packets (Loopix, section 4.1). A slot of
+//! the *main stream*, on average every 20 ms, carries the next real packet or else loop cover; a
+//! slot of the *loop cover stream*, on average every 200 ms, always carries loop cover. What an
+//! observer of the link sees does not depend on what apps do. A stall is never made up for by a
+//! burst.
+//!
+//! A packet is built when its slot comes, over the topology of that moment. Messages share the
+//! main stream in turn, so a file does not hold up a chat line.
+//!
+//! # Invariants
+//!
+//! * A message that [`Engine::send`] took over ends in exactly one [`Event::Delivered`] or
+//!   [`Event::Failed`].
+//! * A message that arrives is reported once, however often its packets are repeated.
+//! * The same inputs at the same times with the same generator give the same outputs.
+//! * No input from the network makes it panic or grow without bound.
+//!
+//! # What the wire does not promise
+//!
+//! Contents and acknowledgements are encrypted but carry no MAC: the recipient's own gateway can
+//! garble them, or claim a delivery that did not happen.
+
+mod config;
+mod engine;
+mod event;
+mod reply_keys;
+
+pub use crate::config::EngineConfig;
+pub use crate::engine::{ClientKeys, Engine, EngineStats, SendError};
+pub use crate::event::{Event, FailureReason, Journey, MessageId, ReceivedMessage};

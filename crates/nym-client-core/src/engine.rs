@@ -1,0 +1,371 @@
+//! The engine: what an app hands over goes in, paced packets come out, and the other way round.
+
+mod fair_queue;
+mod pacing;
+mod receiving;
+mod sending;
+mod transmitting;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use nym_packet::ack::AckKey;
+use nym_packet::address::Recipient;
+use nym_packet::fragment::{self, FragmentGeometry};
+use nym_packet::geometry::PacketSize;
+use nym_packet::message;
+use nym_packet::mix_packet::MixPacket;
+use nym_packet::reply::ReplySurb;
+use nym_packet::time::Timestamp;
+use nym_protocol::validator::topology::Topology;
+use rand_core::CryptoRng;
+use sphinx::PrivateKey;
+
+use self::pacing::PoissonStream;
+use self::receiving::Receiver;
+use self::sending::{QueuedReply, Unacknowledged};
+use crate::config::EngineConfig;
+use crate::event::{Event, MessageId};
+use crate::reply_keys::{ReplyKeys, SpentSurbs};
+
+/// How messages are cut: clients send regular packets.
+const GEOMETRY: FragmentGeometry = FragmentGeometry::REGULAR;
+
+/// The client's long-lived secrets and its address.
+#[derive(Debug)]
+pub struct ClientKeys {
+    /// The address others send to; its gateway part is where this client picks up its messages.
+    pub recipient: Recipient,
+    /// Opens what is encrypted to the address.
+    pub encryption: PrivateKey,
+    /// Recognises the acknowledgements of packets sent.
+    pub ack_key: AckKey,
+}
+
+/// Why the engine does not take a message; every refusal is one the app can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no usable topology.
+    #[error("the network's topology is not known yet; try again in a moment")]
+    NoTopology,
+    /// The client's own gateway is not in the topology, so nothing could be acknowledged.
+    #[error("this client's own gateway is not in the network's topology")]
+    OwnGatewayUnknown,
+    /// The recipient's gateway is not in the topology.
+    #[error("the recipient's gateway is not in the network's topology")]
+    RecipientGatewayUnknown,
+    /// Too much waits for acknowledgement already.
+    #[error("{waiting} bytes wait for acknowledgement already, at most {max} may")]
+    QueueFull {
+        /// Bytes that wait.
+        waiting: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// A reply is one packet.
+    #[error(
+        "too long message to put inside a reply SURB. Received: {len} bytes and maximum is {max} bytes"
+    )]
+    ReplyTooLong {
+        /// Length of the reply in bytes.
+        len: usize,
+        /// The longest a reply can be.
+        max: usize,
+    },
+    /// A SURB answers once.
+    #[error("this reply SURB was used before; each answers once")]
+    SpentSurb,
+}
+
+/// Counts of what the engine did since it began. They only ever grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Packets handed to the gateway, of every kind.
+    pub packets_sent: u64,
+    /// Of these, loop cover.
+    pub cover_packets_sent: u64,
+    /// Of these, fragments sent again because no acknowledgement came in time.
+    pub retransmissions: u64,
+    /// Acknowledgements that ended the wait of a fragment or reply.
+    pub acknowledgements_received: u64,
+    /// Loop cover packets that came back.
+    pub cover_packets_received: u64,
+    /// Messages that arrived whole.
+    pub messages_received: u64,
+    /// Pushed packets that were not for us, broken, or repeated.
+    pub packets_ignored: u64,
+}
+
+/// The traffic engine of one client, as a state machine without I/O.
+///
+/// The caller feeds what happens — [`send`](Self::send) and [`reply`](Self::reply) from apps,
+/// [`handle_push`](Self::handle_push) from the gateway, [`set_topology`](Self::set_topology),
+/// [`set_link_up`](Self::set_link_up) — and the time through
+/// [`handle_timeout`](Self::handle_timeout). After each it drains
+/// [`poll_transmit`](Self::poll_transmit), then [`poll_event`](Self::poll_event), and sleeps until
+/// [`poll_timeout`](Self::poll_timeout).
+///
+/// The same inputs at the same times with the same generator give the same outputs.
+#[derive(Debug)]
+pub struct Engine<R> {
+    keys: ClientKeys,
+    config: EngineConfig,
+    topology: Option<Topology>,
+    link_up: bool,
+    main_stream: PoissonStream,
+    loop_cover_stream: PoissonStream,
+    unacknowledged: Unacknowledged,
+    receiver: Receiver,
+    reply_keys: ReplyKeys,
+    spent_surbs: SpentSurbs,
+    transmits: VecDeque<MixPacket>,
+    events: VecDeque<Event>,
+    stats: EngineStats,
+    rng: R,
+}
+
+impl<R: CryptoRng> Engine<R> {
+    /// How long a reply may stay unacknowledged before its sender is told.
+    ///
+    /// The delays inside a SURB are known to its owner only, so there is no expected round trip.
+    const REPLY_WAIT: Duration = Duration::from_secs(60);
+
+    /// In vpn mode, packets built per [`Self::handle_timeout`]: bounds the time one call takes.
+    const VPN_BATCH: usize = 64;
+
+    /// An engine that sends nothing until it has a topology and a link.
+    #[must_use]
+    pub fn new(keys: ClientKeys, config: EngineConfig, rng: R) -> Self {
+        Self {
+            main_stream: PoissonStream::new(config.message_sending_average_delay),
+            loop_cover_stream: PoissonStream::new(config.loop_cover_traffic_average_delay),
+            unacknowledged: Unacknowledged::new(),
+            receiver: Receiver::new(),
+            reply_keys: ReplyKeys::new(config.reply_keys_max, config.reply_key_age_max),
+            spent_surbs: SpentSurbs::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: EngineStats::default(),
+            topology: None,
+            link_up: false,
+            keys,
+            config,
+            rng,
+        }
+    }
+
+    /// Replaces the topology that routes are drawn from. One that is not routable is not taken,
+    /// so the last good one stays in use; returns whether it was taken.
+    pub fn set_topology(&mut self, topology: Topology) -> bool {
+        let routable = topology.is_routable();
+        if routable {
+            self.topology = Some(topology);
+        }
+        routable
+    }
+
+    /// Tells whether the gateway takes packets. While it does not, both streams rest; they start
+    /// with a fresh gap, so that a reconnection shows no burst.
+    pub fn set_link_up(&mut self, now: Timestamp, up: bool) {
+        if up && !self.link_up && !self.config.vpn_mode {
+            self.main_stream.start(now, &mut self.rng);
+            self.loop_cover_stream.start(now, &mut self.rng);
+        }
+        if !up {
+            self.main_stream.stop();
+            self.loop_cover_stream.stop();
+            self.transmits.clear();
+        }
+        self.link_up = up;
+    }
+
+    /// Takes over a message of any length, and hands it to the recipient's client whole.
+    ///
+    /// # Errors
+    /// [`SendError`] says what is missing; nothing was taken over then.
+    pub fn send(
+        &mut self,
+        now: Timestamp,
+        recipient: &Recipient,
+        message: &[u8],
+        with_reply_surb: bool,
+    ) -> Result<MessageId, SendError> {
+        self.check_capacity(message.len())?;
+        let topology = self.topology.as_ref().ok_or(SendError::NoTopology)?;
+        let own_gateway = &self.keys.recipient.gateway;
+        topology
+            .gateway(own_gateway)
+            .ok_or(SendError::OwnGatewayUnknown)?;
+        topology
+            .gateway(&recipient.gateway)
+            .ok_or(SendError::RecipientGatewayUnknown)?;
+
+        let surb = if with_reply_surb {
+            Some(self.new_reply_surb(now)?)
+        } else {
+            None
+        };
+        let padded = message::prepare(message, surb.as_ref(), GEOMETRY)
+            .expect("a SURB over a route of the topology has the length that a message holds");
+        let fragments = loop {
+            let fragments = fragment::split(&padded, GEOMETRY, &mut self.rng);
+            // Set ids are drawn from 2^31 - 1; one that is still in flight must not be reused.
+            if !fragments
+                .iter()
+                .any(|fragment| self.unacknowledged.is_known(fragment.id()))
+            {
+                break fragments;
+            }
+        };
+        Ok(self
+            .unacknowledged
+            .accept_message(now, recipient, fragments))
+    }
+
+    /// Takes over an answer to whoever attached `surb`.
+    ///
+    /// # Errors
+    /// [`SendError`] says what is missing; the SURB is spent only when the reply was taken over.
+    pub fn reply(
+        &mut self,
+        now: Timestamp,
+        surb: ReplySurb,
+        message: Vec<u8>,
+    ) -> Result<MessageId, SendError> {
+        let max = PacketSize::Regular.reply_len_max();
+        if message.len() > max {
+            return Err(SendError::ReplyTooLong {
+                len: message.len(),
+                max,
+            });
+        }
+        self.check_capacity(message.len())?;
+        let topology = self.topology.as_ref().ok_or(SendError::NoTopology)?;
+        let own_gateway = &self.keys.recipient.gateway;
+        topology
+            .gateway(own_gateway)
+            .ok_or(SendError::OwnGatewayUnknown)?;
+        if !self.spent_surbs.spend(surb.key_digest()) {
+            return Err(SendError::SpentSurb);
+        }
+        Ok(self
+            .unacknowledged
+            .accept_reply(now, QueuedReply { surb, message }))
+    }
+
+    /// Takes what the gateway pushed: 21 bytes are an acknowledgement, anything else a packet's
+    /// content. What is broken, repeated or not for us is counted and dropped.
+    pub fn handle_push(&mut self, now: Timestamp, pushed: &[u8]) {
+        let received = self
+            .receiver
+            .handle(now, pushed, &self.keys, &mut self.reply_keys);
+        match received {
+            receiving::Received::Acknowledgement(id) => {
+                let known = self.unacknowledged.is_known(id);
+                self.stats.acknowledgements_received += u64::from(known);
+                self.events.extend(self.unacknowledged.acknowledge(now, id));
+            }
+            receiving::Received::LoopCover => self.stats.cover_packets_received += 1,
+            receiving::Received::Part => {}
+            receiving::Received::Message(message) => {
+                self.stats.messages_received += 1;
+                self.events.push_back(Event::Received(message));
+            }
+            receiving::Received::Ignored => self.stats.packets_ignored += 1,
+        }
+    }
+
+    /// Does what is due at `now`: slots of both streams, retransmissions, giving up.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let expired = self.unacknowledged.expire(
+            now,
+            self.config.fragment_attempts_max,
+            self.config.message_age_max,
+        );
+        self.events.extend(expired);
+        if !self.link_up {
+            return;
+        }
+        if self.config.vpn_mode {
+            for _ in 0..Self::VPN_BATCH {
+                if !self.transmit_waiting(now) {
+                    break;
+                }
+            }
+            return;
+        }
+        while self.main_stream.slot(now, &mut self.rng) {
+            if !self.transmit_waiting(now) {
+                self.transmit_loop_cover();
+            }
+        }
+        while self.loop_cover_stream.slot(now, &mut self.rng) {
+            self.transmit_loop_cover();
+        }
+    }
+
+    /// The next packet to hand to the gateway, in order.
+    pub fn poll_transmit(&mut self) -> Option<MixPacket> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next; `None`: only after another input.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.config.vpn_mode && self.link_up && self.unacknowledged.is_waiting();
+        [
+            waiting.then_some(now).filter(|_| self.topology.is_some()),
+            self.main_stream.next(),
+            self.loop_cover_stream.next(),
+            self.unacknowledged.next_timer(self.config.message_age_max),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Bytes of messages that were taken over and are not acknowledged yet.
+    #[must_use]
+    pub fn unacknowledged_bytes(&self) -> usize {
+        self.unacknowledged.bytes()
+    }
+
+    /// Messages that were taken over and are not acknowledged yet.
+    #[must_use]
+    pub fn unacknowledged_messages(&self) -> usize {
+        self.unacknowledged.message_count()
+    }
+
+    /// Counts since the engine began.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.stats
+    }
+
+    /// The client's own address.
+    #[must_use]
+    pub fn recipient(&self) -> &Recipient {
+        &self.keys.recipient
+    }
+
+    /// The topology in use.
+    #[must_use]
+    pub fn topology(&self) -> Option<&Topology> {
+        self.topology.as_ref()
+    }
+
+    fn check_capacity(&self, len: usize) -> Result<(), SendError> {
+        let waiting = self.unacknowledged.bytes();
+        let max = self.config.unacknowledged_bytes_max;
+        if waiting.saturating_add(len) > max {
+            return Err(SendError::QueueFull { waiting, max });
+        }
+        Ok(())
+    }
+}

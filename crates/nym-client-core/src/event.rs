@@ -1,0 +1,93 @@
+//! What the engine tells the program around it.
+
+use std::fmt;
+use std::time::Duration;
+
+use nym_packet::address::HopAddress;
+use nym_packet::reply::ReplySurb;
+use sphinx::Delay;
+
+/// Names one message or reply that an app handed over; counts up from 1 in each engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub(crate) u64);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Something the app, or the person at the client, wants to know.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Every packet of the message was acknowledged: it was pushed to the recipient's client, or
+    /// is kept by its gateway.
+    Delivered {
+        /// The message.
+        message: MessageId,
+        /// Time since the app handed it over.
+        latency: Duration,
+    },
+    /// The message was given up.
+    Failed {
+        /// The message.
+        message: MessageId,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A message arrived, whole.
+    Received(ReceivedMessage),
+    /// A packet that carries (part of) a message left. Only with
+    /// [`crate::EngineConfig::trace_journeys`].
+    Sent(Journey),
+}
+
+/// A message that arrived.
+#[derive(Debug)]
+pub struct ReceivedMessage {
+    /// What the sender's app handed over, any bytes.
+    pub message: Vec<u8>,
+    /// The way to answer once, if the sender attached one.
+    pub reply_surb: Option<ReplySurb>,
+}
+
+/// Why a message was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// A fragment was sent as often as allowed and never acknowledged.
+    #[error("a packet was sent {attempts} times and never acknowledged")]
+    Attempts {
+        /// How often it was sent.
+        attempts: u32,
+    },
+    /// A reply was sent and never acknowledged. A SURB works once, so it cannot be repeated.
+    #[error("the reply was sent but never acknowledged, and its SURB is spent")]
+    ReplyUnacknowledged,
+    /// The message stayed unacknowledged for too long.
+    #[error("not acknowledged within {age_max:?}")]
+    TooOld {
+        /// The bound it exceeded.
+        age_max: Duration,
+    },
+    /// No packet can be encrypted to the recipient: its encryption key is a degenerate one.
+    #[error("the recipient's encryption key is unusable")]
+    UnusableRecipient,
+    /// The reply SURB names no node to send to.
+    #[error("the reply SURB is unusable")]
+    UnusableSurb,
+}
+
+/// The way one packet was given: known to its sender alone.
+#[derive(Clone, Debug)]
+pub struct Journey {
+    /// The message it carries (part of).
+    pub message: MessageId,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The three mix nodes and the recipient's gateway; for a reply only the first hop is known.
+    pub hops: Vec<HopAddress>,
+    /// The delay drawn for each mix node; empty for a reply.
+    pub delays: Vec<Delay>,
+}

@@ -1,0 +1,529 @@
+//! Two engines joined by nodes that work at once: what leaves, what arrives, and when.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the builders of a test fail by panicking, as it does"
+)]
+
+use std::time::Duration;
+
+use nym_client_core::{ClientKeys, Engine, EngineConfig, Event, FailureReason, SendError};
+use nym_packet::ack::AckKey;
+use nym_packet::address::{HopAddress, Recipient};
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
+use nym_packet::mix_packet::MixPacket;
+use nym_packet::node::{self, Outcome};
+use nym_packet::time::Timestamp;
+use nym_protocol::validator::topology::{GatewayDescriptor, MixnodeDescriptor, Topology};
+use proptest::prelude::*;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use sphinx::PrivateKey;
+
+/// Three mix nodes and a gateway, and the time.
+struct Net {
+    nodes: Vec<(HopAddress, PrivateKey)>,
+    topology: Topology,
+    gateway: IdentityPublicKey,
+    now: Timestamp,
+    rng: ChaCha20Rng,
+}
+
+/// What one packet turns into at the gateway.
+struct Arrival {
+    destination: [u8; 32],
+    message: Vec<u8>,
+    ack: Option<MixPacket>,
+}
+
+impl Net {
+    fn new(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let nodes: Vec<_> = (0..4_u16)
+            .map(|index| {
+                let socket = ([127, 0, 0, 1], 1_000 + index).into();
+                (HopAddress::new(socket), PrivateKey::generate(&mut rng))
+            })
+            .collect();
+        let gateway = IdentityKeyPair::generate(&mut rng).public_key();
+        let mixnode = |layer: u8| {
+            let (address, key) = &nodes[usize::from(layer) - 1];
+            vec![MixnodeDescriptor {
+                identity: gateway,
+                sphinx_key: key.public_key(),
+                mix_address: address.socket_addr(),
+                layer,
+            }]
+        };
+        let topology = Topology {
+            layers: [mixnode(1), mixnode(2), mixnode(3)],
+            gateways: vec![GatewayDescriptor {
+                identity: gateway,
+                sphinx_key: nodes[3].1.public_key(),
+                mix_address: nodes[3].0.socket_addr(),
+                client_address: "ws://127.0.0.1:9000".to_owned(),
+            }],
+        };
+        Self {
+            nodes,
+            topology,
+            gateway,
+            now: Timestamp::ZERO,
+            rng,
+        }
+    }
+
+    fn engine(&mut self, config: EngineConfig) -> Engine<ChaCha20Rng> {
+        let identity = IdentityKeyPair::generate(&mut self.rng).public_key();
+        let encryption = PrivateKey::generate(&mut self.rng);
+        let recipient = Recipient {
+            identity,
+            encryption: encryption.public_key(),
+            gateway: self.gateway,
+        };
+        let ack_key = AckKey::generate(&mut self.rng);
+        let keys = ClientKeys {
+            recipient,
+            encryption,
+            ack_key,
+        };
+        let engine_rng = ChaCha20Rng::from_rng(&mut self.rng);
+        let mut engine = Engine::new(keys, config, engine_rng);
+        assert!(engine.set_topology(self.topology.clone()));
+        engine.set_link_up(self.now, true);
+        engine
+    }
+
+    /// Carries a packet to its gateway at once.
+    fn carry(&self, packet: MixPacket) -> Arrival {
+        let (mut at, frame) = packet.into_parts();
+        let mode = frame.mode();
+        let mut bytes = frame.into_packet();
+        loop {
+            let (_, key) = self
+                .nodes
+                .iter()
+                .find(|(address, _)| *address == at)
+                .unwrap();
+            let verified = node::verify(key, mode, &bytes).unwrap();
+            match verified.peel(&mut bytes, node::MAX_DELAY).unwrap() {
+                Outcome::Forward { next_hop, .. } => at = next_hop,
+                Outcome::Final {
+                    destination,
+                    message,
+                    forward_ack,
+                } => {
+                    let message = message.to_vec();
+                    return Arrival {
+                        destination,
+                        message,
+                        ack: forward_ack,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Lets `engines` run for `span`; `keep` decides which packets survive.
+    fn run(
+        &mut self,
+        engines: &mut [&mut Engine<ChaCha20Rng>],
+        span: Duration,
+        mut keep: impl FnMut(usize) -> bool,
+    ) -> Vec<(usize, Event)> {
+        let end = self.now + span;
+        let mut events = Vec::new();
+        let mut count = 0;
+        loop {
+            for index in 0..engines.len() {
+                engines[index].handle_timeout(self.now);
+                while let Some(packet) = engines[index].poll_transmit() {
+                    count += 1;
+                    if keep(count) {
+                        self.deliver(engines, packet);
+                    }
+                }
+            }
+            for (index, engine) in engines.iter_mut().enumerate() {
+                events
+                    .extend(std::iter::from_fn(|| engine.poll_event()).map(|event| (index, event)));
+            }
+            let next = engines
+                .iter()
+                .filter_map(|engine| engine.poll_timeout(self.now))
+                .min();
+            match next {
+                Some(next) if next <= end => self.now = next,
+                _ => break,
+            }
+        }
+        self.now = end;
+        events
+    }
+
+    fn deliver(&self, engines: &mut [&mut Engine<ChaCha20Rng>], packet: MixPacket) {
+        let arrival = self.carry(packet);
+        self.push(engines, arrival.destination, &arrival.message);
+        if let Some(ack) = arrival.ack {
+            let arrival = self.carry(ack);
+            self.push(engines, arrival.destination, &arrival.message);
+        }
+    }
+
+    fn push(&self, engines: &mut [&mut Engine<ChaCha20Rng>], to: [u8; 32], message: &[u8]) {
+        for engine in engines {
+            if *engine.recipient().identity.as_bytes() == to {
+                engine.handle_push(self.now, message);
+            }
+        }
+    }
+}
+
+fn received(events: &[(usize, Event)]) -> Vec<&[u8]> {
+    events
+        .iter()
+        .filter_map(|(_, event)| match event {
+            Event::Received(received) => Some(received.message.as_slice()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn delivered_count(events: &[(usize, Event)]) -> usize {
+    events
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::Delivered { .. }))
+        .count()
+}
+
+#[test]
+fn messages_of_every_size_arrive_whole_and_are_reported_delivered() {
+    let mut net = Net::new(1);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    for len in [0, 1, 438, 439, 1_602, 1_603, 20_000] {
+        let message: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+        alice
+            .send(net.now, bob.recipient(), &message, false)
+            .unwrap();
+        let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
+            true
+        });
+        assert_eq!(received(&events), [message.as_slice()], "{len} bytes");
+        assert_eq!(delivered_count(&events), 1, "{len} bytes");
+    }
+    assert_eq!(alice.unacknowledged_bytes(), 0);
+}
+
+#[test]
+fn a_lost_packet_is_sent_again_and_its_message_arrives_once() {
+    let mut net = Net::new(2);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    alice
+        .send(net.now, bob.recipient(), &[7; 10_000], false)
+        .unwrap();
+    let events = net.run(
+        &mut [&mut alice, &mut bob],
+        Duration::from_secs(60),
+        |count| count % 3 != 0,
+    );
+    assert_eq!(received(&events), [[7; 10_000].as_slice()]);
+    assert_eq!(delivered_count(&events), 1);
+    assert!(alice.stats().retransmissions > 0);
+}
+
+#[test]
+fn a_message_is_given_up_after_its_attempts() {
+    let mut net = Net::new(3);
+    let config = EngineConfig {
+        fragment_attempts_max: 3,
+        ..EngineConfig::default()
+    };
+    let (mut alice, bob) = (net.engine(config), net.engine(EngineConfig::default()));
+    let id = alice
+        .send(net.now, bob.recipient(), b"nobody carries this", false)
+        .unwrap();
+    let events = net.run(&mut [&mut alice], Duration::from_secs(60), |_| false);
+    let expected = FailureReason::Attempts { attempts: 3 };
+    assert!(
+        matches!(events.as_slice(), [(0, Event::Failed { message, reason })]
+            if *message == id && *reason == expected),
+        "{events:?}"
+    );
+    assert_eq!(alice.stats().retransmissions, 2);
+    assert_eq!(alice.unacknowledged_bytes(), 0);
+}
+
+#[test]
+fn a_message_is_given_up_at_its_age_and_not_before() {
+    let age_max = Duration::from_secs(10);
+    let config = EngineConfig {
+        message_age_max: age_max,
+        ..EngineConfig::default()
+    };
+    let mut net = Net::new(4);
+    let (mut alice, bob) = (net.engine(config), net.engine(EngineConfig::default()));
+    alice
+        .send(net.now, bob.recipient(), b"slow", false)
+        .unwrap();
+    let just_before = age_max - Duration::from_nanos(1);
+    assert!(
+        net.run(&mut [&mut alice], just_before, |_| false)
+            .is_empty()
+    );
+    let events = net.run(&mut [&mut alice], Duration::from_nanos(1), |_| false);
+    let reason = FailureReason::TooOld { age_max };
+    assert!(
+        matches!(events.as_slice(), [(0, Event::Failed { reason: found, .. })] if *found == reason),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_reply_finds_its_way_and_its_surb_works_once() {
+    let mut net = Net::new(5);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    alice
+        .send(net.now, bob.recipient(), b"who is there?", true)
+        .unwrap();
+    let mut events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
+        true
+    });
+    let surb = events
+        .iter_mut()
+        .find_map(|(_, event)| match event {
+            Event::Received(received) => received.reply_surb.take(),
+            _ => None,
+        })
+        .expect("the message carries a reply SURB");
+    let again = surb.to_string().parse().unwrap();
+
+    bob.reply(net.now, surb, b"guess".to_vec()).unwrap();
+    let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
+        true
+    });
+    assert_eq!(received(&events), [b"guess".as_slice()]);
+    assert_eq!(delivered_count(&events), 1, "replies are acknowledged too");
+
+    let refused = bob.reply(net.now, again, b"again".to_vec());
+    assert_eq!(refused, Err(SendError::SpentSurb));
+}
+
+#[test]
+fn a_reply_has_1610_bytes_at_most() {
+    let mut net = Net::new(6);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    for (len, fits) in [(1_610, true), (1_611, false)] {
+        alice.send(net.now, bob.recipient(), b"?", true).unwrap();
+        let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
+            true
+        });
+        let surb = events
+            .into_iter()
+            .find_map(|(_, event)| match event {
+                Event::Received(received) => received.reply_surb,
+                _ => None,
+            })
+            .unwrap();
+        let outcome = bob.reply(net.now, surb, vec![1; len]);
+        if fits {
+            outcome.unwrap();
+            let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
+                true
+            });
+            assert_eq!(received(&events), [vec![1; len].as_slice()]);
+        } else {
+            assert_eq!(outcome, Err(SendError::ReplyTooLong { len, max: 1_610 }));
+        }
+    }
+}
+
+#[test]
+fn a_chat_line_is_not_held_up_by_a_file() {
+    let mut net = Net::new(7);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    alice
+        .send(net.now, bob.recipient(), &vec![0; 1_000_000], false)
+        .unwrap();
+    net.run(&mut [&mut alice, &mut bob], Duration::from_secs(1), |_| {
+        true
+    });
+    alice.send(net.now, bob.recipient(), b"hi", false).unwrap();
+    let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(1), |_| {
+        true
+    });
+    assert_eq!(received(&events), [b"hi".as_slice()]);
+}
+
+#[test]
+fn an_observer_cannot_count_messages() {
+    let packets = |message_len: usize| {
+        let mut net = Net::new(8);
+        let (mut alice, bob) = (
+            net.engine(EngineConfig::default()),
+            net.engine(EngineConfig::default()),
+        );
+        if message_len > 0 {
+            alice
+                .send(net.now, bob.recipient(), &vec![0; message_len], false)
+                .unwrap();
+        }
+        net.run(&mut [&mut alice], Duration::from_secs(20), |_| true);
+        alice.stats().packets_sent
+    };
+    // 50 + 5 packets a second for 20 s; three standard deviations of that Poisson count are 100.
+    for packets in [packets(0), packets(1_000_000)] {
+        assert!(
+            (1_000..=1_200).contains(&packets),
+            "{packets} packets in 20 s"
+        );
+    }
+}
+
+#[test]
+fn nothing_leaves_while_the_link_is_down_and_no_burst_follows() {
+    let mut net = Net::new(9);
+    let (mut alice, bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    alice.set_link_up(net.now, false);
+    alice
+        .send(net.now, bob.recipient(), &vec![1; 100_000], false)
+        .unwrap();
+    net.run(&mut [&mut alice], Duration::from_secs(60), |_| true);
+    assert_eq!(alice.stats().packets_sent, 0);
+    alice.set_link_up(net.now, true);
+    net.run(&mut [&mut alice], Duration::from_secs(1), |_| true);
+    let sent = alice.stats().packets_sent;
+    assert!(
+        (25..90).contains(&sent),
+        "{sent} packets in the first second"
+    );
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_with_the_reason() {
+    let mut net = Net::new(10);
+    let config = EngineConfig {
+        unacknowledged_bytes_max: 5_000,
+        ..EngineConfig::default()
+    };
+    let (mut alice, bob) = (
+        net.engine(config.clone()),
+        net.engine(EngineConfig::default()),
+    );
+
+    let mut stranger = *bob.recipient();
+    stranger.gateway = IdentityKeyPair::generate(&mut net.rng).public_key();
+    let refused = alice.send(net.now, &stranger, b"?", false);
+    assert_eq!(refused, Err(SendError::RecipientGatewayUnknown));
+
+    let refused = alice.send(net.now, bob.recipient(), &[0; 5_001], false);
+    assert_eq!(
+        refused,
+        Err(SendError::QueueFull {
+            waiting: 0,
+            max: 5_000
+        })
+    );
+    alice
+        .send(net.now, bob.recipient(), &[0; 5_000], false)
+        .unwrap();
+
+    let keys = ClientKeys {
+        recipient: *bob.recipient(),
+        encryption: PrivateKey::generate(&mut net.rng),
+        ack_key: AckKey::generate(&mut net.rng),
+    };
+    let mut lost = Engine::new(keys, config, ChaCha20Rng::seed_from_u64(0));
+    let refused = lost.send(net.now, bob.recipient(), b"?", false);
+    assert_eq!(refused, Err(SendError::NoTopology));
+}
+
+#[test]
+fn an_unroutable_topology_does_not_replace_a_good_one() {
+    let mut net = Net::new(11);
+    let mut alice = net.engine(EngineConfig::default());
+    let empty = Topology {
+        layers: Default::default(),
+        gateways: Vec::new(),
+    };
+    assert!(!alice.set_topology(empty));
+    let own = *alice.recipient();
+    alice.send(net.now, &own, b"still there", false).unwrap();
+}
+
+#[test]
+fn vpn_mode_sends_what_waits_at_once_and_nothing_else() {
+    let mut net = Net::new(12);
+    let config = EngineConfig {
+        vpn_mode: true,
+        ..EngineConfig::default()
+    };
+    let (mut alice, mut bob) = (net.engine(config.clone()), net.engine(config));
+    net.run(&mut [&mut alice, &mut bob], Duration::from_secs(10), |_| {
+        true
+    });
+    assert_eq!(alice.stats().packets_sent, 0, "no cover");
+    alice
+        .send(net.now, bob.recipient(), &vec![3; 300_000], false)
+        .unwrap();
+    let events = net.run(&mut [&mut alice, &mut bob], Duration::ZERO, |_| true);
+    assert_eq!(received(&events), [vec![3; 300_000].as_slice()]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_packets() {
+    let packets = || {
+        let mut net = Net::new(13);
+        let mut alice = net.engine(EngineConfig::default());
+        let own = *alice.recipient();
+        alice.send(net.now, &own, &[9; 5_000], true).unwrap();
+        let mut packets = Vec::new();
+        while packets.len() < 50 {
+            net.now = alice.poll_timeout(net.now).unwrap();
+            alice.handle_timeout(net.now);
+            packets.extend(
+                std::iter::from_fn(|| alice.poll_transmit()).map(|packet| packet.to_bytes()),
+            );
+        }
+        packets
+    };
+    assert!(packets() == packets());
+}
+
+proptest! {
+    #[test]
+    fn any_push_is_survived(pushes in prop::collection::vec(
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..100),
+            prop::collection::vec(any::<u8>(), 21),
+            prop::collection::vec(any::<u8>(), 1_643),
+        ],
+        0..20,
+    )) {
+        let mut net = Net::new(14);
+        let mut alice = net.engine(EngineConfig::default());
+        for push in pushes {
+            alice.handle_push(net.now, &push);
+        }
+        while let Some(event) = alice.poll_event() {
+            prop_assert!(!matches!(event, Event::Delivered { .. }), "nothing was sent");
+        }
+    }
+}
