@@ -51,13 +51,13 @@ pub fn build<R: CryptoRng + ?Sized>(
     Ok(packet)
 }
 
-/// Builds a packet that fills `out`, without allocating; otherwise like [`build`].
+/// Builds a packet that fills `out`, without allocating; otherwise like [`build`](crate::build()).
 ///
 /// What is in `out` before does not matter. After an error its content is unspecified.
 ///
 /// # Errors
 ///
-/// As [`build`]; a buffer below [`HEADER_LEN`] + [`MIN_PAYLOAD_LEN`] bytes is
+/// As [`build`](crate::build()); a buffer below [`HEADER_LEN`] + [`MIN_PAYLOAD_LEN`] bytes is
 /// [`Error::InvalidPayload`].
 pub fn build_into<R: CryptoRng + ?Sized>(
     version: Version,

@@ -7,15 +7,13 @@ use crate::{
     error::Error,
     header::{Filler, Keystreams, SenderSecrets},
     hop_keys::{HopKeys, LATER_KEY_BLOCK_LEN, expand, payload_key_from_seed},
-    keys::{PrivateKey, PublicKey},
+    keys::{PrivateKey, PublicKey, SharedSecret},
     lioness,
     route::check_route,
     scalar_mult::{Ladder, Point, backend, clamp, reduce},
     sizes::{PAYLOAD_KEY_LEN, PAYLOAD_KEY_SEED_LEN},
     version::Version,
 };
-
-pub use crate::keys::SharedSecret;
 
 /// A hop's derived keys, taken apart.
 pub struct KeyBlock {
@@ -146,7 +144,7 @@ pub fn lioness_decrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<
 ///
 /// # Errors
 ///
-/// Those of [`process`](crate::process).
+/// Those of [`process`](crate::process()).
 pub fn record_version(version: Version, key: &PrivateKey, packet: &[u8]) -> Result<u16, Error> {
     Ok(crate::verify(version, key, packet)?
         .record_version(packet)?

@@ -15,7 +15,7 @@ use crate::sizes::VERSION_LEN;
 /// The packet carries its version number as well (three bytes inside each routing record), but only
 /// after the key agreement can it be read, and it does not determine the family. So the family is
 /// configuration. *Within* the later family a node follows the number in the record, as the peer
-/// does: any later version given to [`process`](crate::process) handles packets of all of them.
+/// does: any later version given to [`process`](crate::process()) handles packets of all of them.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Version {
     number: u16,
