@@ -45,8 +45,10 @@
 //! * No task outlives the value that started it.
 
 pub mod connections;
+pub mod directory;
 pub mod frames;
 pub mod listener;
 pub mod websocket;
 
 pub use connections::Connections;
+pub use directory::Directory;
