@@ -242,3 +242,194 @@ fn size_of_content(len: usize) -> Result<PacketSize, BuildError> {
         .find(|size| size.fragment_len() == len)
         .ok_or(BuildError::Unpadded { found: len })
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::fragment::{FragmentGeometry, split};
+    use crate::geometry::PacketSize;
+    use crate::keys::{PrivateKey, PublicKey};
+    use crate::message;
+    use crate::node::{MAX_DELAY, Outcome};
+    use crate::reply;
+    use crate::testing::Network;
+
+    fn rng() -> ChaCha20Rng {
+        ChaCha20Rng::seed_from_u64(7)
+    }
+
+    fn sender<'a>(network: &'a Network, ack_key: &'a AckKey) -> Sender<'a> {
+        let delays = DelayMeans::default();
+        Sender {
+            own: &network.alice,
+            ack_key,
+            delays,
+            mode: PacketMode::Mix,
+        }
+    }
+
+    /// Delays that mix nodes see, and what the gateway delivers.
+    fn carry(network: &Network, packet: MixPacket) -> (Duration, Vec<u8>, Option<MixPacket>) {
+        let mode = packet.mode();
+        let mut packet = packet.into_parts().1.into_packet();
+        let mut waited = Duration::ZERO;
+        for key in &network.node_keys {
+            let verified = crate::node::verify(key, mode, &packet).unwrap();
+            match verified.peel(&mut packet, MAX_DELAY).unwrap() {
+                Outcome::Forward { delay, .. } => waited += delay.unwrap(),
+                Outcome::Final {
+                    message,
+                    forward_ack,
+                    ..
+                } => {
+                    return (waited, message.to_vec(), forward_ack);
+                }
+            }
+        }
+        panic!("the packet did not end at the gateway")
+    }
+
+    #[test]
+    fn total_delay_is_what_the_nodes_see_of_packet_and_acknowledgement() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let padded = message::prepare(b"hello", None, FragmentGeometry::REGULAR).unwrap();
+        let fragment = split(&padded, FragmentGeometry::REGULAR, &mut rng()).remove(0);
+        let sender = sender(&network, &ack_key);
+        let prepared = sender
+            .prepare_fragment(&fragment, &network.bob, network.routes(), &mut rng())
+            .unwrap();
+        assert_eq!(
+            (prepared.packet_delays.len(), prepared.ack_delays.len()),
+            (4, 4)
+        );
+
+        let (there, delivered, ack) = carry(&network, prepared.mix_packet);
+        let (back, acknowledged, none) = carry(&network, ack.unwrap());
+        assert_eq!(there + back, prepared.total_delay);
+        assert_eq!(none, None);
+        assert_eq!(ack_key.open(&acknowledged), Ok(fragment.id()));
+        assert_eq!(prepared.ack_id, fragment.id());
+        let content = payload::decrypt(&network.bob_key, &delivered).unwrap();
+        assert_eq!(content, fragment.to_bytes());
+    }
+
+    #[test]
+    fn packets_of_one_fragment_have_nothing_in_common() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let padded = message::prepare(b"hello", None, FragmentGeometry::REGULAR).unwrap();
+        let fragment = split(&padded, FragmentGeometry::REGULAR, &mut rng()).remove(0);
+        let (sender, mut rng) = (sender(&network, &ack_key), rng());
+        let mut packet = || {
+            let routes = network.routes();
+            let prepared = sender.prepare_fragment(&fragment, &network.bob, routes, &mut rng);
+            carry(&network, prepared.unwrap().mix_packet)
+        };
+        let ((_, first, first_ack), (_, second, second_ack)) = (packet(), packet());
+        assert!(
+            first
+                .chunks(16)
+                .zip(second.chunks(16))
+                .all(|(first, second)| first != second)
+        );
+        assert_ne!(first_ack, second_ack);
+    }
+
+    #[test]
+    fn loop_cover_comes_back_as_cover() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let sender = sender(&network, &ack_key);
+        let prepared = sender
+            .prepare_loop_cover(network.routes(), &mut rng())
+            .unwrap();
+        assert_eq!(prepared.mix_packet.size(), PacketSize::Regular);
+        let (_, delivered, ack) = carry(&network, prepared.mix_packet);
+        let content = payload::decrypt(&network.alice_key, &delivered).unwrap();
+        assert!(cover::is_cover(&content));
+        let (_, acknowledged, _) = carry(&network, ack.unwrap());
+        assert_eq!(ack_key.open(&acknowledged), Ok(FragmentId::COVER));
+    }
+
+    #[test]
+    fn reply_reaches_the_owner_of_the_surb() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let owner = network.bob.sphinx_destination();
+        let delays = network
+            .route
+            .sample_delays(Duration::from_millis(5), &mut rng());
+        let surb = ReplySurb::build(&network.route, &delays, &owner, &mut rng()).unwrap();
+        let key = surb.reply_key();
+        let sender = sender(&network, &ack_key);
+        let prepared = sender
+            .prepare_reply(surb, b"answer", &network.route, &mut rng())
+            .unwrap();
+        assert_eq!(prepared.total_delay, total_delay(&prepared.ack_delays));
+        let (waited, delivered, ack) = carry(&network, prepared.mix_packet);
+        assert_eq!(waited, total_delay(&delays));
+        assert_eq!(reply::decrypt(&key, &delivered).unwrap(), b"answer");
+        let (_, acknowledged, _) = carry(&network, ack.unwrap());
+        let acknowledged = ack_key.open(&acknowledged).unwrap();
+        assert!(acknowledged.is_reply());
+        assert_eq!(acknowledged, prepared.ack_id);
+    }
+
+    #[test]
+    fn fragment_that_fills_no_packet_is_refused() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let short = split(b"short", FragmentGeometry::REGULAR, &mut rng()).remove(0);
+        let sender = sender(&network, &ack_key);
+        let refused = sender.prepare_fragment(&short, &network.bob, network.routes(), &mut rng());
+        assert_eq!(refused.err(), Some(BuildError::Unpadded { found: 7 + 5 }));
+    }
+
+    #[test]
+    fn recipient_with_a_weak_key_is_refused() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let sender = sender(&network, &ack_key);
+        let weak = Recipient {
+            encryption: PublicKey::from_bytes([0; 32]),
+            ..network.bob
+        };
+        let padded = message::prepare(b"hello", None, FragmentGeometry::REGULAR).unwrap();
+        let fragment = split(&padded, FragmentGeometry::REGULAR, &mut rng()).remove(0);
+        let refused = sender.prepare_fragment(&fragment, &weak, network.routes(), &mut rng());
+        assert_eq!(
+            refused.err(),
+            Some(BuildError::Payload(PayloadError::WeakKey))
+        );
+    }
+
+    #[test]
+    fn extended_fragments_make_extended_packets() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let padded = message::prepare(b"hello", None, FragmentGeometry::EXTENDED).unwrap();
+        let fragment = split(&padded, FragmentGeometry::EXTENDED, &mut rng()).remove(0);
+        let sender = sender(&network, &ack_key);
+        let prepared = sender
+            .prepare_fragment(&fragment, &network.bob, network.routes(), &mut rng())
+            .unwrap();
+        assert_eq!(prepared.mix_packet.size(), PacketSize::Extended);
+        let (_, delivered, _) = carry(&network, prepared.mix_packet);
+        assert_eq!(
+            payload::decrypt(&network.bob_key, &delivered).unwrap(),
+            fragment.to_bytes()
+        );
+    }
+
+    #[test]
+    fn same_seed_makes_the_same_packet() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let sender = sender(&network, &ack_key);
+        let make = || {
+            sender
+                .prepare_loop_cover(network.routes(), &mut rng())
+                .unwrap()
+                .mix_packet
+        };
+        assert_eq!(make(), make());
+        let key = PrivateKey::from_bytes([1; 32]);
+        assert!(crate::node::verify(&key, PacketMode::Mix, make().packet()).is_err());
+    }
+}

@@ -1,4 +1,4 @@
-//! Nym's use of Sphinx: addresses, frames, fragments, acknowledgements, reply SURBs, cover packets.
+#![doc = include_str!("../README.md")]
 
 pub mod ack;
 pub mod address;
@@ -16,4 +16,6 @@ pub mod reassembly;
 pub mod reply;
 pub mod route;
 pub mod symmetric;
+#[cfg(test)]
+mod testing;
 pub mod time;

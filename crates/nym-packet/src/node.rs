@@ -173,3 +173,208 @@ fn split_surb_ack(plaintext: &[u8]) -> Result<(Option<SurbAck>, &[u8]), NodeErro
             })?;
     Ok((Some(SurbAck::from_bytes(surb_ack)?), message))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use sphinx::{Destination, Hop, NodeAddress};
+
+    use super::*;
+    use crate::testing::Network;
+
+    const DESTINATION: Destination = Destination {
+        address: [7; 32],
+        identifier: [0; 16],
+    };
+
+    /// A packet over the first `hops` nodes, to be opened by the first.
+    fn packet(size: PacketSize, hops: usize, delay: Duration, plaintext: &[u8]) -> Vec<u8> {
+        let route: Vec<Hop> = Network::new()
+            .route
+            .to_sphinx()
+            .into_iter()
+            .take(hops)
+            .collect();
+        packet_over(&route, size, delay, plaintext)
+    }
+
+    fn packet_over(route: &[Hop], size: PacketSize, delay: Duration, plaintext: &[u8]) -> Vec<u8> {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let delays = vec![delay.into(); route.len()];
+        let len = size.payload_len();
+        sphinx::build(
+            Version::NYM_0_11,
+            route,
+            &delays,
+            &DESTINATION,
+            plaintext,
+            len,
+            &mut rng,
+        )
+        .unwrap()
+    }
+
+    fn open(
+        mode: PacketMode,
+        packet: &mut [u8],
+        max_delay: Duration,
+    ) -> Result<Outcome<'_>, NodeError> {
+        verify(&Network::new().node_keys[0], mode, packet)?.peel(packet, max_delay)
+    }
+
+    #[test]
+    fn delay_at_the_limit_is_honoured_and_above_it_dropped() {
+        let max = Duration::from_secs(5);
+        for (delay, dropped) in [(max, false), (max + Duration::from_nanos(1), true)] {
+            let mut packet = packet(PacketSize::Ack, 2, delay, b"");
+            let outcome = open(PacketMode::Mix, &mut packet, max);
+            match outcome {
+                Ok(Outcome::Forward { delay: found, .. }) if !dropped => {
+                    assert_eq!(found, Some(delay));
+                }
+                outcome => {
+                    assert_eq!(outcome, Err(NodeError::DelayTooLong { delay, max }));
+                    assert!(dropped);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn longest_delay_there_is_does_not_panic() {
+        let longest = Duration::from_nanos(u64::MAX);
+        let mut packet = packet(PacketSize::Ack, 2, longest, b"");
+        let outcome = open(PacketMode::Mix, &mut packet, MAX_DELAY);
+        let too_long = NodeError::DelayTooLong {
+            delay: longest,
+            max: MAX_DELAY,
+        };
+        assert_eq!(outcome, Err(too_long));
+    }
+
+    #[test]
+    fn vpn_mode_ignores_the_delay_however_long() {
+        let mut packet = packet(PacketSize::Ack, 2, Duration::from_nanos(u64::MAX), b"");
+        let outcome = open(PacketMode::Vpn, &mut packet, MAX_DELAY);
+        let next_hop = Network::new().route.hops()[1].address;
+        assert_eq!(
+            outcome,
+            Ok(Outcome::Forward {
+                next_hop,
+                delay: None
+            })
+        );
+    }
+
+    #[test]
+    fn data_packet_needs_room_for_a_surb_ack() {
+        let mut short = packet(
+            PacketSize::Regular,
+            1,
+            Duration::ZERO,
+            &[4; SURB_ACK_LEN - 1],
+        );
+        let outcome = open(PacketMode::Mix, &mut short, MAX_DELAY);
+        assert_eq!(
+            outcome,
+            Err(NodeError::MissingSurbAck {
+                found: SURB_ACK_LEN - 1
+            })
+        );
+
+        let mut exact = packet(PacketSize::Regular, 1, Duration::ZERO, &[4; SURB_ACK_LEN]);
+        let outcome = open(PacketMode::Mix, &mut exact, MAX_DELAY);
+        assert!(
+            matches!(
+                outcome,
+                Ok(Outcome::Final {
+                    message: [],
+                    forward_ack: Some(_),
+                    ..
+                })
+            ),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn acknowledgement_takes_the_mode_of_its_packet() {
+        for mode in [PacketMode::Mix, PacketMode::Vpn] {
+            let mut packet = packet(PacketSize::Regular, 1, Duration::ZERO, &[4; SURB_ACK_LEN]);
+            let outcome = open(mode, &mut packet, MAX_DELAY).unwrap();
+            let Outcome::Final {
+                forward_ack: Some(ack),
+                ..
+            } = outcome
+            else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(ack.mode(), mode);
+        }
+    }
+
+    #[test]
+    fn next_hop_that_is_no_address_is_refused() {
+        let mut route = Network::new().route.to_sphinx();
+        route[1].address = NodeAddress([9; 32]);
+        let mut packet = packet_over(&route, PacketSize::Ack, Duration::ZERO, b"");
+        let outcome = open(PacketMode::Mix, &mut packet, MAX_DELAY);
+        assert_eq!(
+            outcome,
+            Err(NodeError::NextHop(AddressError::UnknownType { found: 9 }))
+        );
+    }
+
+    #[test]
+    fn changed_payload_is_noticed_where_it_is_read() {
+        let mut packet = packet(PacketSize::Ack, 1, Duration::ZERO, b"ack");
+        *packet.last_mut().unwrap() ^= 1;
+        let outcome = open(PacketMode::Mix, &mut packet, MAX_DELAY);
+        assert!(matches!(outcome, Err(NodeError::Sphinx(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn packet_for_another_node_is_refused() {
+        let packet = packet(PacketSize::Ack, 2, Duration::ZERO, b"");
+        let error = verify(&PrivateKey::from_bytes([1; 32]), PacketMode::Mix, &packet).err();
+        assert_eq!(error, Some(NodeError::Sphinx(sphinx::Error::InvalidHeader)));
+    }
+
+    #[test]
+    fn replay_tag_does_not_depend_on_how_the_group_element_is_written() {
+        let key = &Network::new().node_keys[0];
+        let mut packet = packet(PacketSize::Ack, 2, Duration::ZERO, b"");
+        let tag = *verify(key, PacketMode::Mix, &packet).unwrap().mac();
+        packet[31] ^= 0x80; // bit 255 is ignored by the key agreement
+        assert_eq!(*verify(key, PacketMode::Mix, &packet).unwrap().mac(), tag);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_packet_is_opened_or_refused(
+            mut bytes in prop::collection::vec(any::<u8>(), 386),
+            cut in 0..387_usize,
+            mode in prop::sample::select(&[PacketMode::Mix, PacketMode::Vpn][..]),
+        ) {
+            bytes.truncate(if cut % 2 == 0 { 386 } else { cut });
+            let _ = open(mode, &mut bytes, MAX_DELAY);
+        }
+
+        #[test]
+        fn any_plaintext_under_a_good_header_is_delivered_or_refused(
+            plaintext in prop::collection::vec(0..8_u8, 0..2049),
+        ) {
+            let mut packet = packet(PacketSize::Regular, 1, Duration::ZERO, &plaintext);
+            if let Ok(Outcome::Final { message, forward_ack, .. }) =
+                open(PacketMode::Mix, &mut packet, MAX_DELAY)
+            {
+                prop_assert_eq!(message, &plaintext[SURB_ACK_LEN..]);
+                prop_assert!(forward_ack.is_some());
+            }
+        }
+    }
+}
