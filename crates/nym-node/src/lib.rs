@@ -1,5 +1,58 @@
-//! What relays share.
+//! What relays share: the way of a packet through a mix node or a gateway, and how a node makes
+//! itself known.
+//!
+//! It is not a program: `nym-mixnode` and `nym-gateway` are, and each adds what only it has. It
+//! does no cryptography of its own either; packets are opened by `nym-packet`.
+//!
+//! The pure half knows no task, socket or clock. Time and randomness are handed in, so that
+//! `nym-sim` runs whole networks of these very nodes in virtual time:
+//!
+//! | Module | Answers |
+//! |---|---|
+//! | [`replay`] | did this packet pass here before? |
+//! | [`delay_queue`] | which packet is due next? |
+//! | [`processor`] | what is in this frame, and where does it go? |
+//! | [`stats`] | what does the node publish about its work? |
+//!
+//! The shell half drives it with tokio:
+//!
+//! | Module | Does |
+//! |---|---|
+//! | [`pipeline`] | moves packets from links through workers and the delay queue to links |
+//! | [`counters`] | counts for all tasks, and publishes in steps |
+//!
+//! # Example
+//!
+//! A node without sockets, as the simulator runs it:
+//!
+//! ```
+//! use nym_node::processor::{MAX_DELAY, Processed, Processor, Rejection};
+//! use nym_node::replay::{ReplayFilter, ReplayLimits};
+//! use nym_packet::frame::{Frame, PacketMode};
+//! use nym_packet::keys::PrivateKey;
+//! use nym_packet::time::Timestamp;
+//!
+//! let mut rng = nym_daemon::entropy();
+//! let now = Timestamp::ZERO;
+//! let mut filter = ReplayFilter::new(ReplayLimits::default(), now, &mut rng);
+//! let processor = Processor::new(PrivateKey::generate(&mut rng), MAX_DELAY);
+//!
+//! let noise = Frame::new(PacketMode::Mix, vec![0; 2413])?;
+//! let outcome = processor.process(noise, |tag| filter.check(now, tag));
+//! assert!(matches!(outcome, Err(Rejection::Invalid(_))));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Invariants
+//!
+//! * A tag enters the replay filter only after its packet was verified, and a packet is opened
+//!   only after the filter was asked.
+//! * Every queue is bounded, and what is dropped is counted by its reason.
+//! * No log line and no published figure tells which packet went where.
+
+pub mod counters;
 pub mod delay_queue;
+pub mod pipeline;
 pub mod processor;
 pub mod replay;
 pub mod stats;

@@ -148,6 +148,8 @@ pub struct RejectCounts {
     pub invalid_payload: u64,
     /// The routing record or the address of the next hop makes no sense.
     pub invalid_routing: u64,
+    /// Valid, but for a mix node's client, or to be forwarded by a gateway.
+    pub misdirected: u64,
     /// Seen before.
     pub replayed: u64,
 }
@@ -177,6 +179,7 @@ impl RejectCounts {
         self.invalid_header += other.invalid_header;
         self.invalid_payload += other.invalid_payload;
         self.invalid_routing += other.invalid_routing;
+        self.misdirected += other.misdirected;
         self.replayed += other.replayed;
     }
 
@@ -187,6 +190,7 @@ impl RejectCounts {
             + self.invalid_header
             + self.invalid_payload
             + self.invalid_routing
+            + self.misdirected
             + self.replayed
     }
 }

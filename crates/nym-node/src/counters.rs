@@ -1,0 +1,146 @@
+//! The counters of a running node, shared by its tasks.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nym_daemon::clock::unix_time;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::processor::RejectCounts;
+use crate::stats::NodeStats;
+
+/// A handle to a node's counters; clones count together.
+#[derive(Clone, Debug)]
+pub struct Counters(Arc<Mutex<Counted>>);
+
+#[derive(Debug)]
+struct Counted {
+    stats: NodeStats,
+    rejected: RejectCounts,
+}
+
+impl Counters {
+    /// All zero, for a node that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        let stats = NodeStats::new(unix_time());
+        Self(Arc::new(Mutex::new(Counted {
+            stats,
+            rejected: RejectCounts::default(),
+        })))
+    }
+
+    /// `count` frames were received.
+    pub fn record_received(&self, count: usize) {
+        self.lock()
+            .stats
+            .record_received(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// A packet was queued for `next_hop`.
+    pub fn record_sent(&self, next_hop: SocketAddr) {
+        self.lock().stats.record_sent(next_hop);
+    }
+
+    /// A packet for `next_hop` was dropped because a queue was full.
+    pub fn record_dropped(&self, next_hop: SocketAddr) {
+        self.lock().stats.record_dropped(next_hop);
+    }
+
+    /// Packets were rejected by the processor.
+    pub fn record_rejected(&self, counts: &RejectCounts) {
+        self.lock().rejected.add(counts);
+    }
+
+    /// Packets rejected so far, by reason.
+    #[must_use]
+    pub fn rejected(&self) -> RejectCounts {
+        self.lock().rejected
+    }
+
+    /// The published figures as JSON, see [`NodeStats::to_json`].
+    #[must_use]
+    pub fn to_json(&self, debug: bool) -> String {
+        self.lock().stats.to_json(debug)
+    }
+
+    /// Publishes every `update_every` and logs the sums every `log_every`, until `shutdown`.
+    ///
+    /// # Panics
+    /// When a period is zero.
+    pub async fn run(
+        self,
+        update_every: Duration,
+        log_every: Duration,
+        shutdown: CancellationToken,
+    ) {
+        let periodically = |period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks.reset();
+            ticks
+        };
+        let mut update = periodically(update_every);
+        let mut log = periodically(log_every);
+        loop {
+            // All branches are cancel-safe.
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = update.tick() => self.lock().stats.update(unix_time()),
+                _ = log.tick() => self.log(),
+            }
+        }
+    }
+
+    fn log(&self) {
+        let counted = self.lock();
+        let (totals, rejected) = (counted.stats.totals(), counted.rejected);
+        drop(counted);
+        tracing::info!(
+            received = totals.received,
+            sent = totals.sent,
+            dropped = totals.dropped,
+            rejected = rejected.total(),
+            replayed = rejected.replayed,
+            "packets since start"
+        );
+    }
+
+    /// The lock is held for a few additions, and a panic between them would leave counters that
+    /// are still counters.
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn received(counters: &Counters) -> u64 {
+        let page: serde_json::Value = serde_json::from_str(&counters.to_json(false)).unwrap();
+        page["packets_received_since_startup"].as_u64().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_are_published_at_the_period_and_not_before() {
+        let counters = Counters::start();
+        let shutdown = CancellationToken::new();
+        let period = Duration::from_secs(30);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(counters.clone().run(period, period * 2, shutdown.clone()));
+        tokio::task::yield_now().await;
+        counters.record_received(3);
+        sleep(period - Duration::from_millis(1)).await;
+        assert_eq!(received(&counters), 0);
+        sleep(Duration::from_millis(2)).await;
+        assert_eq!(received(&counters), 3);
+        shutdown.cancel();
+        tasks.join_all().await;
+    }
+}

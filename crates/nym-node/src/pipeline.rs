@@ -1,0 +1,408 @@
+//! The way of packets through a relay.
+//!
+//! ```text
+//!  link ─► reader ─┐                ┌─► no delay, or after it ─► connections ─► link
+//!  link ─► reader ─┼─► workers ─────┤                 ▲
+//!  link ─► reader ─┘   process      ├─► scheduler ────┘
+//!                      frames       │   delay queue, one timer
+//!                                   └─► delivery to a client (gateway only)
+//! ```
+//!
+//! * A *reader* owns an incoming connection. It hands over whatever one read completed, as one
+//!   batch, to the first worker with room; when no worker has room it waits, and so, by TCP, does
+//!   the peer. Work that cannot be done is thus not even read.
+//! * A *worker* does the cryptography, a batch at a time. There is one for each processor; after
+//!   a few packets each lets the other tasks of its thread run. A batch is never held back to be
+//!   filled.
+//! * The *scheduler* owns the [delay queue](crate::delay_queue) and sleeps until the earliest
+//!   deadline. The delay of a packet counts from the moment its processing ended.
+//!
+//! Nothing is kept in order; a mix gives none.
+//!
+//! # Memory
+//!
+//! A batch comes from one read, at most 66 KiB. So [`BATCHES_QUEUED`] batches for each worker are at most
+//! 1 MiB a worker; [`DELAYED_QUEUED`] packets on their way to the scheduler are 2.5 MB of regular packets and
+//! 34 MB at worst. The delay queue and the connections have their own bounds.
+//!
+//! # Stopping
+//!
+//! When the shutdown is requested, no more is read; what was read is processed; packets that still
+//! wait are sent as they fall due, but for no longer than [`DRAIN`].
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nym_daemon::clock::Clock;
+use nym_packet::address::HopAddress;
+use nym_packet::frame::Frame;
+use nym_packet::time::Timestamp;
+use nym_transport::connections::Connections;
+use nym_transport::frames::{FrameReader, ReadTimeouts};
+use nym_transport::listener::Listener;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::counters::Counters;
+use crate::delay_queue::{DelayQueue, QueueLimits};
+use crate::processor::{Delivery, Forward, Processed, Processor, RejectCounts};
+use crate::replay::ReplayFilter;
+
+/// Batches that wait for one worker at most.
+pub const BATCHES_QUEUED: usize = 16;
+
+/// Packets on their way from the workers to the scheduler at most.
+pub const DELAYED_QUEUED: usize = 1024;
+
+/// How long packets that wait for their moment are still sent after the shutdown was requested.
+pub const DRAIN: Duration = Duration::from_millis(500);
+
+/// Packets that a worker processes before other tasks of its thread may run: about a millisecond
+/// of cryptography.
+const PACKETS_PER_TURN: usize = 8;
+
+/// What a relay does with packets that it has opened.
+#[derive(Debug)]
+pub enum Role<D> {
+    /// It delivers what is for its clients, and drops what should go on.
+    Gateway(D),
+    /// It sends on what should go on, and drops what is for a client.
+    MixNode,
+}
+
+impl Role<NoDelivery> {
+    /// The role of a mix node, which delivers nothing.
+    #[must_use]
+    pub const fn mix_node() -> Self {
+        Self::MixNode
+    }
+}
+
+/// A gateway's way to its clients.
+pub trait Deliver: Send + Sync + 'static {
+    /// Delivers or stores a message, and then sends its acknowledgement.
+    ///
+    /// The worker waits for it, and so does what comes behind: take no longer than it takes to
+    /// hand the message over to a queue that is bounded.
+    fn deliver(&self, delivery: Delivery) -> impl Future<Output = ()> + Send;
+}
+
+/// The delivery of a node without clients; there is no value of it.
+#[derive(Clone, Copy, Debug)]
+pub enum NoDelivery {}
+
+impl Deliver for NoDelivery {
+    async fn deliver(&self, _: Delivery) {
+        match *self {}
+    }
+}
+
+/// What a pipeline is made of.
+pub struct Parts<D> {
+    /// The clock of the node.
+    pub clock: Clock,
+    /// Where packets leave. The pipeline does not close it, since others may use it as well.
+    pub connections: Connections,
+    /// Where everything is counted.
+    pub counters: Counters,
+    /// What opens packets.
+    pub processor: Processor,
+    /// Bounds of the delay queue.
+    pub queue_limits: QueueLimits,
+    /// How long a link may be silent.
+    pub read_timeouts: ReadTimeouts,
+    /// What remembers packets.
+    pub replay: ReplayFilter,
+    /// What is done with opened packets.
+    pub role: Role<D>,
+    /// Tasks that do cryptography at a time.
+    pub workers: NonZeroUsize,
+}
+
+/// A task of the pipeline ended by a defect in this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("packet processing ended by a defect in this program: please report it")]
+pub struct PipelineError;
+
+/// Runs a relay's packets from `listener` to the connections until `shutdown` is cancelled and
+/// what was read is done.
+///
+/// # Errors
+/// [`PipelineError`] when a task panicked; the node cannot go on then.
+pub async fn run<D: Deliver>(
+    parts: Parts<D>,
+    listener: Listener,
+    shutdown: CancellationToken,
+) -> Result<(), PipelineError> {
+    let Parts {
+        clock,
+        connections,
+        counters,
+        queue_limits,
+        read_timeouts,
+        workers,
+        ..
+    } = parts;
+    let exit = Exit {
+        connections,
+        counters: counters.clone(),
+    };
+    let (delayed, incoming) = mpsc::channel(DELAYED_QUEUED);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(schedule(
+        incoming,
+        DelayQueue::new(queue_limits),
+        exit.clone(),
+        clock,
+    ));
+
+    let workshop = Arc::new(Workshop {
+        clock,
+        delayed,
+        exit,
+        processor: parts.processor,
+        replay: Mutex::new(parts.replay),
+        role: parts.role,
+    });
+    let mut inputs = Vec::with_capacity(workers.get());
+    for _ in 0..workers.get() {
+        let (input, batches) = mpsc::channel(BATCHES_QUEUED);
+        inputs.push(input);
+        tasks.spawn(Arc::clone(&workshop).work(batches));
+    }
+    // The workers hold the only handles now: the scheduler ends after the last of them.
+    drop(workshop);
+
+    let intake = Arc::new(Intake {
+        inputs,
+        next: AtomicUsize::new(0),
+    });
+    let stop = shutdown.child_token();
+    let accept = listener.run(stop.clone(), {
+        let stop = stop.clone();
+        move |stream, _peer| {
+            let reader = FrameReader::new(stream, read_timeouts);
+            read(reader, Arc::clone(&intake), counters.clone(), stop.clone())
+        }
+    });
+    {
+        let mut accept = pin!(accept);
+        // No task of the pipeline ends before the intake is gone, unless by panicking. Both
+        // branches are cancel-safe: the accepting future is pinned and taken up again.
+        tokio::select! {
+            () = &mut accept => {}
+            _ = tasks.join_next() => {
+                stop.cancel();
+                accept.await;
+                return Err(PipelineError);
+            }
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|_| PipelineError)?;
+    }
+    Ok(())
+}
+
+/// Hands what one connection sends to the workers, until it ends or `stop` is cancelled.
+async fn read(
+    mut reader: FrameReader<TcpStream>,
+    intake: Arc<Intake>,
+    counters: Counters,
+    stop: CancellationToken,
+) {
+    loop {
+        let mut batch = Vec::new();
+        match stop
+            .run_until_cancelled(reader.next_frames(&mut batch))
+            .await
+        {
+            Some(Ok(1..)) => {
+                counters.record_received(batch.len());
+                intake.push(batch).await;
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an incoming link ended");
+                return;
+            }
+            // The peer closed the connection, or this node stops.
+            Some(Ok(0)) | None => return,
+        }
+    }
+}
+
+/// The queues of the workers.
+struct Intake {
+    inputs: Vec<mpsc::Sender<Vec<Frame>>>,
+    /// Where the next batch is tried first.
+    next: AtomicUsize,
+}
+
+impl Intake {
+    /// Gives a batch to the first worker with room, in turn; waits when none has.
+    async fn push(&self, mut batch: Vec<Frame>) {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.inputs.len();
+        let (before, from_first) = self.inputs.split_at(first);
+        for input in from_first.iter().chain(before) {
+            match input.try_send(batch) {
+                Ok(()) => return,
+                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => batch = back,
+            }
+        }
+        if let Some(input) = from_first.first() {
+            // Closed only after a panic, on which the whole pipeline ends.
+            let _ = input.send(batch).await;
+        }
+    }
+}
+
+/// What the workers share.
+struct Workshop<D> {
+    clock: Clock,
+    delayed: mpsc::Sender<Delayed>,
+    exit: Exit,
+    processor: Processor,
+    replay: Mutex<ReplayFilter>,
+    role: Role<D>,
+}
+
+/// A packet that waits for its moment.
+struct Delayed {
+    deadline: Timestamp,
+    next_hop: HopAddress,
+    frame: Frame,
+}
+
+impl<D: Deliver> Workshop<D> {
+    async fn work(self: Arc<Self>, mut batches: mpsc::Receiver<Vec<Frame>>) {
+        while let Some(batch) = batches.recv().await {
+            let mut rejected = RejectCounts::default();
+            for (index, frame) in batch.into_iter().enumerate() {
+                if index > 0 && index.is_multiple_of(PACKETS_PER_TURN) {
+                    yield_now().await;
+                }
+                self.handle(frame, &mut rejected).await;
+            }
+            if rejected.total() > 0 {
+                self.exit.counters.record_rejected(&rejected);
+            }
+            yield_now().await;
+        }
+    }
+
+    async fn handle(&self, frame: Frame, rejected: &mut RejectCounts) {
+        let processed = self.processor.process(frame, |tag| {
+            // Held for one lookup; a panic in it would leave a set that is still a set.
+            let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+            replay.check(self.clock.now(), tag)
+        });
+        match (processed, &self.role) {
+            (Ok(Processed::Forward(forward)), Role::MixNode) => self.forward(forward).await,
+            (Ok(Processed::Final(delivery)), Role::Gateway(to)) => to.deliver(delivery).await,
+            (Ok(_), _) => rejected.misdirected += 1,
+            (Err(rejection), _) => rejected.record(&rejection),
+        }
+    }
+
+    async fn forward(
+        &self,
+        Forward {
+            next_hop,
+            delay,
+            frame,
+        }: Forward,
+    ) {
+        if delay.is_zero() {
+            self.exit.send(next_hop, frame);
+        } else {
+            let deadline = self.clock.now() + delay;
+            // Closed only after a panic, on which the whole pipeline ends.
+            let _ = self
+                .delayed
+                .send(Delayed {
+                    deadline,
+                    next_hop,
+                    frame,
+                })
+                .await;
+        }
+    }
+}
+
+/// Where packets leave, and are counted.
+#[derive(Clone)]
+struct Exit {
+    connections: Connections,
+    counters: Counters,
+}
+
+impl Exit {
+    fn send(&self, next_hop: HopAddress, frame: Frame) {
+        let next_hop = next_hop.socket_addr();
+        match self.connections.send(next_hop, frame) {
+            Ok(()) => self.counters.record_sent(next_hop),
+            Err(_) => self.counters.record_dropped(next_hop),
+        }
+    }
+}
+
+/// Sends packets at their deadlines until all workers are gone, then drains.
+async fn schedule(
+    mut incoming: mpsc::Receiver<Delayed>,
+    mut queue: DelayQueue<(HopAddress, Frame)>,
+    exit: Exit,
+    clock: Clock,
+) {
+    let mut timer = pin!(sleep(Duration::ZERO));
+    let mut arrived = Vec::with_capacity(DELAYED_QUEUED);
+    loop {
+        send_due(&mut queue, &exit, clock.now());
+        let next = queue
+            .next_deadline()
+            .map(|deadline| clock.instant(deadline));
+        if let Some(next) = next
+            && timer.deadline() != next
+        {
+            timer.as_mut().reset(next);
+        }
+        // Both branches are cancel-safe: packets are taken out only if the first wins.
+        tokio::select! {
+            count = incoming.recv_many(&mut arrived, DELAYED_QUEUED) => {
+                if count == 0 {
+                    break;
+                }
+                for Delayed { deadline, next_hop, frame } in arrived.drain(..) {
+                    let len = frame.size().frame_len();
+                    if queue.insert(deadline, len, (next_hop, frame)).is_err() {
+                        exit.counters.record_dropped(next_hop.socket_addr());
+                    }
+                }
+            }
+            () = &mut timer, if next.is_some() => {}
+        }
+    }
+    let drain = async {
+        while let Some(next) = queue.next_deadline() {
+            sleep_until(clock.instant(next)).await;
+            send_due(&mut queue, &exit, clock.now());
+        }
+    };
+    // What is left then is lost, as if this node had been cut off; senders retransmit.
+    let _ = timeout(DRAIN, drain).await;
+}
+
+fn send_due(queue: &mut DelayQueue<(HopAddress, Frame)>, exit: &Exit, now: Timestamp) {
+    while let Some((next_hop, frame)) = queue.pop_due(now) {
+        exit.send(next_hop, frame);
+    }
+}
+
+#[cfg(test)]
+mod tests;

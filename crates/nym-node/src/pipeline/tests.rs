@@ -1,0 +1,242 @@
+//! A relay between real sockets.
+
+use std::net::SocketAddr;
+
+use nym_packet::frame::PacketMode;
+use nym_packet::geometry::PacketSize;
+use nym_packet::keys::PrivateKey;
+use nym_packet::route::{Route, RouteHop};
+use nym_transport::connections::ConnectionsConfig;
+use nym_transport::listener::ListenerLimits;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use sphinx::{Delay, Destination, Version};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::*;
+use crate::processor::MAX_DELAY;
+use crate::replay::ReplayLimits;
+
+/// A relay, the link to it, and the place where it sends packets.
+struct Bench {
+    counters: Counters,
+    link: TcpStream,
+    next_hop: TcpListener,
+    node: SocketAddr,
+    rng: ChaCha20Rng,
+    shutdown: CancellationToken,
+    tasks: JoinSet<Result<(), PipelineError>>,
+}
+
+fn node_key() -> PrivateKey {
+    PrivateKey::from_bytes([7; 32])
+}
+
+impl Bench {
+    async fn start<D: Deliver>(role: Role<D>) -> Self {
+        let any_port = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(any_port, ListenerLimits::default())
+            .await
+            .unwrap();
+        let (clock, counters) = (Clock::start(), Counters::start());
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let parts = Parts {
+            clock,
+            connections: Connections::new(ConnectionsConfig::default(), nym_daemon::entropy()),
+            counters: counters.clone(),
+            processor: Processor::new(node_key(), MAX_DELAY),
+            queue_limits: QueueLimits::default(),
+            read_timeouts: ReadTimeouts::default(),
+            replay: ReplayFilter::new(ReplayLimits::default(), clock.now(), &mut rng),
+            role,
+            workers: NonZeroUsize::new(2).unwrap(),
+        };
+        let (node, shutdown) = (listener.address(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(run(parts, listener, shutdown.clone()));
+        Self {
+            counters,
+            link: TcpStream::connect(node).await.unwrap(),
+            next_hop: TcpListener::bind(any_port).await.unwrap(),
+            node,
+            rng,
+            shutdown,
+            tasks,
+        }
+    }
+
+    /// A frame over the relay, and over the next hop too unless `is_last`.
+    fn frame(&mut self, size: PacketSize, delay: Duration, is_last: bool) -> Frame {
+        let sphinx_key = node_key().public_key();
+        let next_hop = self.next_hop.local_addr().unwrap();
+        let mut hops = vec![RouteHop {
+            address: self.node.into(),
+            sphinx_key,
+        }];
+        if !is_last {
+            hops.push(RouteHop {
+                address: next_hop.into(),
+                sphinx_key,
+            });
+        }
+        let route = Route::new(hops).unwrap().to_sphinx();
+        let packet = sphinx::build(
+            Version::NYM_0_11,
+            &route,
+            &vec![Delay::from(delay); route.len()],
+            &Destination {
+                address: [9; 32],
+                identifier: [0; 16],
+            },
+            b"hello",
+            size.payload_len(),
+            &mut self.rng,
+        )
+        .unwrap();
+        Frame::new(PacketMode::Mix, packet).unwrap()
+    }
+
+    async fn send(&mut self, frames: &[Frame]) {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.encode_into(&mut bytes);
+        }
+        self.link.write_all(&bytes).await.unwrap();
+    }
+
+    /// What the relay sends to the next hop.
+    async fn receive(&mut self, count: usize) -> Vec<Frame> {
+        let (stream, _) = self.next_hop.accept().await.unwrap();
+        let mut reader = FrameReader::new(stream, ReadTimeouts::default());
+        let mut frames = Vec::new();
+        while frames.len() < count {
+            assert_ne!(
+                reader.next_frames(&mut frames).await.unwrap(),
+                0,
+                "the relay hung up"
+            );
+        }
+        frames
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            assert_eq!(ended.unwrap(), Ok(()));
+        }
+    }
+}
+
+/// Collects what a gateway delivers.
+struct Collect(mpsc::Sender<Delivery>);
+
+impl Deliver for Collect {
+    async fn deliver(&self, delivery: Delivery) {
+        self.0.send(delivery).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn packets_of_every_size_cross_a_mix_node() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let mut frames = Vec::new();
+    for size in PacketSize::ALL.repeat(20) {
+        frames.push(bench.frame(size, Duration::ZERO, false));
+    }
+    bench.send(&frames).await;
+    let received = bench.receive(frames.len()).await;
+    let count_of = |size| received.iter().filter(|frame| frame.size() == size).count();
+    assert_eq!(PacketSize::ALL.map(count_of), [20; 3]);
+    for frame in received {
+        // The next hop has the same key, and is the last.
+        let mut packet = frame.into_packet();
+        let peeled = sphinx::process(Version::NYM_0_11, &node_key(), &mut packet).unwrap();
+        assert!(matches!(peeled, sphinx::Peeled::Final { .. }));
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_packet_leaves_after_its_delay_and_shorter_ones_overtake_it() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let long = Duration::from_millis(300);
+    let slow = bench.frame(PacketSize::Regular, long, false);
+    let fast = bench.frame(PacketSize::Ack, Duration::from_millis(10), false);
+    let start = Instant::now();
+    bench.send(&[slow, fast]).await;
+    let received = bench.receive(2).await;
+    assert!(start.elapsed() >= long);
+    let sizes: Vec<_> = received.iter().map(Frame::size).collect();
+    assert_eq!(sizes, [PacketSize::Ack, PacketSize::Regular]);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn replayed_and_broken_packets_vanish_and_the_link_stays() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let frame = bench.frame(PacketSize::Ack, Duration::ZERO, false);
+    let last = bench.frame(PacketSize::Ack, Duration::ZERO, true);
+    let broken = Frame::new(PacketMode::Mix, vec![1; 386]).unwrap();
+    let other = bench.frame(PacketSize::Regular, Duration::from_millis(50), false);
+    bench
+        .send(&[frame.clone(), broken, last, frame, other])
+        .await;
+    let received = bench.receive(2).await;
+    let sizes: Vec<_> = received.iter().map(Frame::size).collect();
+    assert_eq!(sizes, [PacketSize::Ack, PacketSize::Regular]);
+    let counters = bench.counters.clone();
+    bench.stop().await;
+    let expected = RejectCounts {
+        invalid_header: 1,
+        misdirected: 1,
+        replayed: 1,
+        ..RejectCounts::default()
+    };
+    assert_eq!(counters.rejected(), expected);
+}
+
+#[tokio::test]
+async fn a_bad_frame_ends_its_link_and_no_other() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let good = bench.frame(PacketSize::Ack, Duration::ZERO, false);
+    let mut bad_link = TcpStream::connect(bench.node).await.unwrap();
+    bad_link.write_all(&[9, 9, 9]).await.unwrap();
+    let mut reader = FrameReader::new(bad_link, ReadTimeouts::default());
+    assert_eq!(reader.next_frame().await.unwrap(), None);
+    bench.send(&[good]).await;
+    assert_eq!(bench.receive(1).await.len(), 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_delivers_and_does_not_forward() {
+    let (sender, mut deliveries) = mpsc::channel(1);
+    let mut bench = Bench::start(Role::Gateway(Collect(sender))).await;
+    let forward = bench.frame(PacketSize::Ack, Duration::ZERO, false);
+    let last = bench.frame(PacketSize::Ack, Duration::ZERO, true);
+    bench.send(&[forward, last]).await;
+    let delivery = deliveries.recv().await.unwrap();
+    assert_eq!(delivery.message, b"hello");
+    assert_eq!(delivery.destination, [9; 32]);
+    let counters = bench.counters.clone();
+    bench.stop().await;
+    assert_eq!(counters.rejected().misdirected, 1);
+}
+
+#[tokio::test]
+async fn packets_that_wait_are_sent_before_stopping() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let frame = bench.frame(PacketSize::Ack, Duration::from_millis(100), false);
+    bench.send(&[frame]).await;
+    // The relay has taken the packet once it has read this second one.
+    let second = bench.frame(PacketSize::Ack, Duration::ZERO, false);
+    bench.send(&[second]).await;
+    let (stream, _) = bench.next_hop.accept().await.unwrap();
+    let mut reader = FrameReader::new(stream, ReadTimeouts::default());
+    assert!(reader.next_frame().await.unwrap().is_some());
+    bench.shutdown.cancel();
+    assert!(reader.next_frame().await.unwrap().is_some());
+    bench.stop().await;
+}
