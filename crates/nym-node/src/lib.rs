@@ -20,6 +20,9 @@
 //! |---|---|
 //! | [`pipeline`] | moves packets from links through workers and the delay queue to links |
 //! | [`counters`] | counts for all tasks, and publishes in steps |
+//! | [`announce`] | tells the validators, again and again, that the node is there |
+//! | [`http`] | answers `/stats`, `/description` and `/health` |
+//! | [`keys`] | reads and makes the node's key files |
 //!
 //! # Example
 //!
@@ -50,8 +53,11 @@
 //! * Every queue is bounded, and what is dropped is counted by its reason.
 //! * No log line and no published figure tells which packet went where.
 
+pub mod announce;
 pub mod counters;
 pub mod delay_queue;
+pub mod http;
+pub mod keys;
 pub mod pipeline;
 pub mod processor;
 pub mod replay;

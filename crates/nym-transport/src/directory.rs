@@ -241,8 +241,8 @@ impl Directory {
         announcement: &Announcement,
     ) -> Result<AnnounceOutcome, DirectoryError> {
         let body = announcement.to_json();
-        let outcomes: Vec<Result<(), RequestFailure>> = stream::iter(&self.validators)
-            .map(|validator| self.http.post(validator.announce(), body.clone()))
+        let outcomes: Vec<Result<(), RequestFailure>> = stream::iter(self.validators.iter().map(ValidatorUrl::announce))
+            .map(|url| self.http.post(url, body.clone()))
             .buffered(ANNOUNCE_COUNT)
             .collect()
             .await;
