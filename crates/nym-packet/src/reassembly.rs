@@ -13,12 +13,12 @@
 //! only if both sets agree on them, and links in a ring are refused.
 //!
 //! Two senders may draw the same set id. What separates them here is the total, which is part of
-//! what makes a set, and that a finished message is remembered by the *content* of its fragments, not by
-//! its set ids: a late repetition is dropped, a new message under an old id is not. Two messages
-//! with the same id *and* total that are under way at the same time still spoil each other (the
-//! last fragment at a position wins, as in all implementations); with random ids that happens once
-//! in 2^31 pairs. When a version of the protocol names senders, the name goes into the private `SetKey` and
-//! separates them for good.
+//! what makes a set, and that a finished message is remembered by the *content* of its fragments,
+//! not by its set ids: a late repetition is dropped, a new message under an old id is not. Two
+//! messages with the same id *and* total that are under way at the same time still spoil each other
+//! (the last fragment at a position wins, as in all implementations); with random ids that happens
+//! once in 2^31 pairs. When a version of the protocol names senders, the name goes into the private
+//! `SetKey` and separates them for good.
 
 mod finished;
 

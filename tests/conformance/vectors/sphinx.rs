@@ -12,7 +12,7 @@ use sphinx::{
 use self::inputs::{Inputs, Scripted};
 use super::{VectorFile, case::Case, hex, hex_array};
 
-mod inputs;
+pub(super) mod inputs;
 
 super::vector_files! {
     "packet":
