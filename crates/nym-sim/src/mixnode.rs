@@ -1,0 +1,56 @@
+//! A mix node: the processor, replay filter and delay queue that ship.
+
+use nym_node::delay_queue::{DelayQueue, QueueLimits};
+use nym_node::processor::{MAX_DELAY, Processed, Processor};
+use nym_node::replay::{ReplayFilter, ReplayLimits};
+use nym_packet::address::HopAddress;
+use nym_packet::frame::Frame;
+use nym_packet::time::Timestamp;
+use rand_chacha::ChaCha20Rng;
+use sphinx::PrivateKey;
+
+pub(crate) struct SimMixnode {
+    processor: Processor,
+    replay: ReplayFilter,
+    waiting: DelayQueue<(HopAddress, Frame)>,
+    /// The moment for which a timer is already scheduled.
+    pub(crate) armed: Option<Timestamp>,
+    pub(crate) rejected: u64,
+}
+
+impl SimMixnode {
+    pub(crate) fn new(key: PrivateKey, rng: &mut ChaCha20Rng) -> Self {
+        Self {
+            processor: Processor::new(key, MAX_DELAY),
+            replay: ReplayFilter::new(ReplayLimits::default(), Timestamp::ZERO, rng),
+            waiting: DelayQueue::new(QueueLimits::default()),
+            armed: None,
+            rejected: 0,
+        }
+    }
+
+    /// Takes a frame in; what comes out waits for its delay.
+    pub(crate) fn handle_frame(&mut self, now: Timestamp, frame: Frame) {
+        let replay = &mut self.replay;
+        let queued = match self.processor.process(frame, |tag| replay.check(now, tag)) {
+            Ok(Processed::Forward(forward)) => {
+                let bytes = forward.frame.packet().len();
+                let item = (forward.next_hop, forward.frame);
+                self.waiting
+                    .insert(now + forward.delay, bytes, item)
+                    .is_ok()
+            }
+            Ok(Processed::Final(_)) | Err(_) => false,
+        };
+        self.rejected += u64::from(!queued);
+    }
+
+    /// The next frame that has waited long enough.
+    pub(crate) fn poll_transmit(&mut self, now: Timestamp) -> Option<(HopAddress, Frame)> {
+        self.waiting.pop_due(now)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.waiting.next_deadline()
+    }
+}
