@@ -1,1 +1,240 @@
-//! The directory: nodes announce themselves, everybody reads the topology.
+//! The directory of a mixnet: nodes announce themselves, everybody reads the topology.
+//!
+//! A node posts what it says about itself to `/v1/announce`, signed with its identity key, and
+//! repeats that every minute. The validator checks the signature, gives a new mix node the layer
+//! with the fewest nodes, stores all of it in SQLite, and serves the documents that the programs
+//! of the 0.11 network read: the complete lists and the paged contract queries. Nodes that stay
+//! silent are removed.
+//!
+//! It is not a blockchain: there is no stake, no consensus, no account. Who runs it decides who
+//! is in the network, as clients of the 0.11 network trust whoever answers them.
+//!
+//! | Request, after any path prefix and one or more slashes | Answer |
+//! |---|---|
+//! | `GET /v1/mixnodes`, `GET /v1/gateways` | array of bonds |
+//! | `GET /wasm/contract/<contract>/smart/<base64 of a query>` | `{"height":"…","result":{"smart":"<base64>"}}` |
+//! | `POST /v1/announce` | `{"status":"new"}` or `{"status":"renewed"}` |
+//! | `GET /health` | `{"status":"ok",…}` |
+//!
+//! Refusals are `{"error":"<what is wrong>"}` with a fitting status. Two ports serve the same
+//! documents, because 0.11 programs look for the lists on a port of their own.
+//!
+//! # Example
+//!
+//! ```
+//! use nym_validator::{Config, Validator};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let config = Config { rest_port: 0, api_port: 0, ..Config::new(dir.path()) };
+//! let validator = Validator::bind(config).await?;
+//! let url = format!("http://{}/v1/mixnodes", validator.addresses().rest);
+//!
+//! let shutdown = CancellationToken::new();
+//! let client = async {
+//!     let body = reqwest::get(url).await?.text().await?;
+//!     shutdown.cancel();
+//!     Ok::<_, reqwest::Error>(body)
+//! };
+//! let (served, body) = tokio::join!(validator.run(shutdown.clone()), client);
+//! served?;
+//! assert_eq!(body?, "[]");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! * Nothing is listed that its node has not signed within [`Config::bond_ttl`] (and a short
+//!   grace after a restart of the validator).
+//! * An announcement is accepted once: only a later one of the same node is accepted after it.
+//! * An announcement that was answered with success survives a crash.
+
+pub mod cli;
+pub mod config;
+pub mod registry;
+
+mod service;
+mod store;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nym_daemon::clock::unix_time_secs;
+use nym_daemon::home::{HomeError, create_private_dir};
+use nym_daemon::http::{HttpLimits, HttpServer};
+use tokio::time::{MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::SqliteRegistry;
+use crate::store::Store;
+
+pub use crate::config::Config;
+
+/// The file in the data directory that holds the nodes.
+pub const REGISTRY_FILE: &str = "registry.sqlite";
+
+/// After a restart no node is removed for so long, or for the whole time to live if that is
+/// shorter: while the validator was away, nobody could announce anything.
+const RESTART_GRACE: Duration = Duration::from_secs(150);
+
+/// Silent nodes are looked for so often, or four times in their time to live if that is more
+/// often.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Connections at a time on each port. Every node and client connects for moments only.
+const CONNECTION_COUNT: usize = 1024;
+
+/// Why a validator cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValidatorError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system answered.
+        source: io::Error,
+    },
+    /// The data directory cannot be made.
+    #[error(transparent)]
+    DataDirectory(#[from] HomeError),
+    /// The stored nodes cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Registry {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: registry::StorageError,
+    },
+    /// A server failed while it ran.
+    #[error("the HTTP server failed")]
+    Serve(#[source] io::Error),
+}
+
+/// Where a validator listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// What nodes and clients are configured with, as `http://<rest>`.
+    pub rest: SocketAddr,
+    /// Where 0.11 programs look for the complete lists.
+    pub api: SocketAddr,
+}
+
+/// A validator whose ports are bound and whose nodes are loaded.
+#[derive(Debug)]
+pub struct Validator {
+    servers: Vec<HttpServer>,
+    addresses: Addresses,
+    store: Arc<Store>,
+    bond_ttl: Duration,
+}
+
+impl Validator {
+    /// Binds both ports and opens the stored nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidatorError`] naming the address, directory or file.
+    pub async fn bind(config: Config) -> Result<Self, ValidatorError> {
+        create_private_dir(&config.data_dir)?;
+        let path = config.data_dir.join(REGISTRY_FILE);
+        let registry = SqliteRegistry::open(&path, config.node_count_max)
+            .map_err(|source| ValidatorError::Registry { path, source })?;
+        let rest = listen(SocketAddr::new(config.listen, config.rest_port)).await?;
+        let mut addresses = Addresses {
+            rest: rest.address(),
+            api: rest.address(),
+        };
+        let mut servers = vec![rest];
+        if config.api_port == 0 || config.api_port != config.rest_port {
+            let api = listen(SocketAddr::new(config.listen, config.api_port)).await?;
+            addresses.api = api.address();
+            servers.push(api);
+        }
+        Ok(Self {
+            servers,
+            addresses,
+            store: Arc::new(Store::new(registry)),
+            bond_ttl: config.bond_ttl,
+        })
+    }
+
+    /// The addresses it listens on.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until `shutdown` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidatorError::Serve`] when a server fails; the other one is stopped as well.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ValidatorError> {
+        let router = service::router(Arc::clone(&self.store));
+        let stop = shutdown.child_token();
+        let mut tasks = tokio::task::JoinSet::new();
+        for server in self.servers {
+            tasks.spawn(server.run(router.clone(), stop.clone()));
+        }
+        tasks.spawn(sweep(self.store, self.bond_ttl, stop.clone()));
+        tracing::info!(rest = %self.addresses.rest, api = %self.addresses.api, "serving");
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            // When one part ends, for whatever reason, the others are of no use.
+            stop.cancel();
+            if let Err(error) = ended.map_err(io::Error::other).flatten() {
+                outcome = Err(ValidatorError::Serve(error));
+            }
+        }
+        outcome
+    }
+}
+
+/// Binds a validator and serves until `shutdown` is cancelled.
+///
+/// # Errors
+///
+/// As [`Validator::bind`] and [`Validator::run`].
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), ValidatorError> {
+    Validator::bind(config).await?.run(shutdown).await
+}
+
+async fn listen(address: SocketAddr) -> Result<HttpServer, ValidatorError> {
+    let limits = HttpLimits {
+        connections: CONNECTION_COUNT,
+        ..HttpLimits::default()
+    };
+    HttpServer::bind(address, limits)
+        .await
+        .map_err(|source| ValidatorError::Bind { address, source })
+}
+
+/// Removes silent nodes from time to time.
+async fn sweep(store: Arc<Store>, bond_ttl: Duration, stop: CancellationToken) -> io::Result<()> {
+    let first = tokio::time::Instant::now() + RESTART_GRACE.min(bond_ttl);
+    let period = SWEEP_INTERVAL
+        .min(bond_ttl / 4)
+        .max(Duration::from_millis(10));
+    let mut ticks = interval_at(first, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let oldest = unix_time_secs().saturating_sub(bond_ttl.as_secs());
+        match store.remove_silent_since(oldest).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed nodes that were silent for too long"),
+            // The next round tries again; until then the lists are longer than they should be.
+            Err(error) => tracing::error!(%error, "cannot remove silent nodes"),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

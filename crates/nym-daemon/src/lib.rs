@@ -60,3 +60,26 @@ mod rng;
 
 pub use crate::atomic_file::write_atomically;
 pub use crate::rng::entropy;
+
+/// The text that `--version` prints after a program's name: the version of the calling crate and
+/// that of the network's protocol.
+///
+/// ```
+/// let version = nym_daemon::version!();
+/// assert!(version.ends_with(" (protocol 0.11.0)"));
+/// ```
+#[macro_export]
+macro_rules! version {
+    () => {
+        concat!(env!("CARGO_PKG_VERSION"), " (protocol 0.11.0)")
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_names_the_protocol_that_is_spoken() {
+        let protocol = format!("(protocol {})", nym_protocol::PROTOCOL_VERSION);
+        assert!(version!().ends_with(&protocol));
+    }
+}

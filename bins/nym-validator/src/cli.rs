@@ -1,0 +1,200 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::home::{Home, Id, Kind};
+use nym_daemon::logging;
+use nym_daemon::shutdown::Shutdown;
+
+use crate::config::{self, BOND_TTL_MIN, Config, EXAMPLE, Overrides};
+use crate::{Validator, ValidatorError};
+
+/// Tell a mixnet who is in it
+///
+/// Nodes announce themselves here, signed with their identity key; everybody else reads the
+/// lists of nodes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "nym-validator",
+    version = nym_daemon::version!(),
+    after_help = "Examples:\n  \
+        nym-validator run                                  on 127.0.0.1, ports 1317 and 8080\n  \
+        nym-validator run --id two --rest-port 1318 --api-port 8081\n  \
+        nym-validator config > ~/.nym/validators/default/config/config.toml\n\n\
+        Exit status: 0 success, 1 failure, 2 usage or configuration"
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Log filter, as in RUST_LOG
+    #[arg(long, value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+
+    /// Directory of all files, instead of NYM_HOME or ~/.nym
+    #[arg(long, value_name = "DIR", global = true)]
+    pub home: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print a configuration file with every key at its default
+    Config,
+    /// Serve until interrupted
+    Run(RunArgs),
+}
+
+/// `run`. What is given here wins over the configuration file.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Name of the validator
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub id: Id,
+
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub listen: Option<IpAddr>,
+
+    /// Port that nodes and clients are configured with [default: 1317]
+    #[arg(long, value_name = "PORT")]
+    pub rest_port: Option<u16>,
+
+    /// Port where 0.11 programs look for the lists [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<u16>,
+
+    /// Directory of the stored nodes, instead of the validator's own
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Nodes that were silent for so long are removed [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = parse_bond_ttl)]
+    pub bond_ttl: Option<Duration>,
+}
+
+impl RunArgs {
+    fn into_config(self, home: &Home) -> Result<Config, Failure> {
+        let files = home.program(Kind::Validator, &self.id);
+        let overrides = Overrides {
+            listen: self.listen,
+            rest_port: self.rest_port,
+            api_port: self.api_port,
+            data_dir: self.data_dir,
+            bond_ttl: self.bond_ttl,
+        };
+        config::load(&files, overrides).map_err(Failure::usage)
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// A [`Failure`] to show to the person who typed it.
+pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Config => {
+            say(EXAMPLE);
+            Ok(ExitCode::Success)
+        }
+        Command::Run(args) => {
+            logging::init(cli.log.as_deref()).map_err(Failure::usage)?;
+            let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
+            serve(args.into_config(&home)?).await
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
+    let shutdown = Shutdown::on_signals().map_err(Failure::new)?;
+    let validator = Validator::bind(config)
+        .await
+        .map_err(|error| failure(&error))?;
+    let addresses = validator.addresses();
+    say(&format!(
+        "validator of the nodes and clients configured with http://{}\nlists for 0.11 programs at \
+         http://{}\n",
+        addresses.rest, addresses.api
+    ));
+    validator
+        .run(shutdown.token())
+        .await
+        .map_err(|error| failure(&error))?;
+    Ok(ExitCode::Success)
+}
+
+/// Adds what to do about an error.
+fn failure(error: &ValidatorError) -> Failure {
+    let failure = Failure::from_error(error);
+    match error {
+        ValidatorError::Bind { .. } => failure
+            .advice("choose other addresses with --listen, --rest-port and --api-port")
+            .with_code(ExitCode::Usage),
+        ValidatorError::DataDirectory(_) | ValidatorError::Registry { .. } => {
+            failure.advice("choose another directory with --data-dir")
+        }
+        ValidatorError::Serve(_) => failure,
+    }
+}
+
+fn parse_bond_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl < BOND_TTL_MIN {
+        return Err(format!(
+            "allowed is {} or more",
+            humantime::format_duration(BOND_TTL_MIN)
+        ));
+    }
+    Ok(ttl)
+}
+
+/// Writes to standard output; a closed one is nobody's loss.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let files = home.program(Kind::Validator, &"two".parse().unwrap());
+        files.create().unwrap();
+        std::fs::write(files.config_file(), "rest_port = 5\napi_port = 6\n").unwrap();
+        let cli = Cli::parse_from(["nym-validator", "run", "--id", "two", "--rest-port", "7"]);
+        let Command::Run(args) = cli.command else {
+            panic!("that was `run`")
+        };
+        let config = args.into_config(&home).unwrap();
+        assert_eq!((config.rest_port, config.api_port), (7, 6));
+        assert_eq!(config.data_dir, files.data_dir());
+    }
+
+    #[test]
+    fn a_bad_flag_is_refused_before_anything_starts() {
+        for flags in [
+            ["--rest-port", "65536"],
+            ["--listen", "localhost"],
+            ["--bond-ttl", "119s"],
+        ] {
+            let line = ["nym-validator", "run"].into_iter().chain(flags);
+            assert!(Cli::try_parse_from(line).is_err(), "{flags:?}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The HTTP service: paths in, documents out.
+
+mod path;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CONTENT_TYPE,
+};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use nym_daemon::clock::unix_time_secs;
+use nym_protocol::validator::announcement::{AnnouncedNode, AnnouncementError};
+use nym_protocol::validator::query::{PageAnswer, wrap_answer};
+use nym_protocol::validator::registry::{Announced, RegistryError};
+use nym_protocol::validator::{Announcement, Query};
+
+use crate::service::path::{Document, Target};
+use crate::store::{Lists, Store};
+
+/// How far the clocks of a node and this machine may differ, in seconds, in either direction.
+const CLOCK_SKEW_MAX_SECS: u64 = 300;
+
+/// The longest announcement in bytes; one with the longest host and location takes about 1,000.
+const ANNOUNCEMENT_LEN_MAX: usize = 16 * 1024;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+
+/// The service. All paths come to one function, because the network puts anything before them.
+pub(crate) fn router(store: Arc<Store>) -> Router {
+    Router::new().fallback(answer).with_state(store)
+}
+
+async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
+    let mut response = match respond(&store, request).await {
+        Ok(body) => respond_with(StatusCode::OK, body),
+        Err(refusal) => refusal.into_response(),
+    };
+    // Any web page may read what is public, and the API has no cookies to protect.
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    response
+}
+
+async fn respond(store: &Store, request: Request) -> Result<Bytes, Refusal> {
+    let target = Target::parse(request.uri().path()).ok_or(Refusal::NotFound)?;
+    let (method, body) = (request.method().clone(), request.into_body());
+    match (method, target) {
+        (Method::OPTIONS, _) => Err(Refusal::Preflight),
+        (Method::POST, Target::Announce) => announce(store, body).await,
+        (_, Target::Announce) => Err(Refusal::Method {
+            allowed: "POST, OPTIONS",
+        }),
+        (Method::GET | Method::HEAD, Target::Document(document)) => read(store, &document).await,
+        (_, Target::Document(_)) => Err(Refusal::Method {
+            allowed: "GET, HEAD, OPTIONS",
+        }),
+    }
+}
+
+async fn read(store: &Store, document: &Document) -> Result<Bytes, Refusal> {
+    let lists = store
+        .lists()
+        .await
+        .map_err(|error| Refusal::storage(&error))?;
+    match document {
+        Document::Gateways => Ok(lists.gateways_body.clone()),
+        Document::Health => Ok(health(&lists)),
+        Document::Mixnodes => Ok(lists.mixnodes_body.clone()),
+        Document::Query { base64 } => query(&lists, base64),
+    }
+}
+
+fn health(lists: &Lists) -> Bytes {
+    let health = serde_json::json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "mixnodes": lists.mixnodes.len(),
+        "gateways": lists.gateways.len(),
+    });
+    health.to_string().into()
+}
+
+fn query(lists: &Lists, base64: &str) -> Result<Bytes, Refusal> {
+    let query = Query::from_base64(base64).map_err(|error| Refusal::BadRequest {
+        reason: error.to_string(),
+    })?;
+    let answer = match query {
+        Query::GetGateways { start_after, limit } => wrap_answer(
+            lists.height,
+            &PageAnswer::cut(&lists.gateways, limit, start_after.as_deref()),
+        ),
+        Query::GetMixNodes { limit, start_after } => wrap_answer(
+            lists.height,
+            &PageAnswer::cut(&lists.mixnodes, limit, start_after.as_deref()),
+        ),
+        Query::LayerDistribution {} => wrap_answer(lists.height, &lists.distribution),
+    };
+    Ok(answer.into())
+}
+
+async fn announce(store: &Store, body: Body) -> Result<Bytes, Refusal> {
+    let body = to_bytes(body, ANNOUNCEMENT_LEN_MAX)
+        .await
+        .map_err(|_| Refusal::TooLong)?;
+    let text = str::from_utf8(&body).map_err(|_| Refusal::BadRequest {
+        reason: "the body is not UTF-8".to_owned(),
+    })?;
+    let announcement = Announcement::parse(text)?;
+    if has_unspecified_host(&announcement.node) {
+        return Err(Refusal::BadRequest {
+            reason: "the host means no address in particular: announce one that others can reach"
+                .to_owned(),
+        });
+    }
+    let verified = announcement.verify(unix_time_secs(), CLOCK_SKEW_MAX_SECS)?;
+    let identity = *verified.identity();
+    let status = match store.announce(verified).await {
+        Ok(Announced::New) => {
+            tracing::info!(node = %identity, "a node has joined");
+            "new"
+        }
+        Ok(Announced::Renewed) => "renewed",
+        Err(RegistryError::Storage(error)) => return Err(Refusal::storage(&error)),
+        Err(RegistryError::Outdated) => return Err(Refusal::Outdated),
+        Err(_) => return Err(Refusal::Full),
+    };
+    Ok(serde_json::json!({ "status": status }).to_string().into())
+}
+
+/// `0.0.0.0` and `::` are where a node listens, never where it is.
+fn has_unspecified_host(node: &AnnouncedNode) -> bool {
+    let host = match node {
+        AnnouncedNode::Gateway(node) => &node.host,
+        AnnouncedNode::MixNode(node) => &node.host,
+    };
+    host.parse::<IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical().is_unspecified())
+}
+
+/// Every answer but success.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    BadRequest {
+        reason: String,
+    },
+    Full,
+    Method {
+        allowed: &'static str,
+    },
+    NotFound,
+    Outdated,
+    /// Not a refusal but the answer to a browser that asks beforehand.
+    Preflight,
+    Signature {
+        reason: String,
+    },
+    Storage,
+    TooLong,
+}
+
+impl Refusal {
+    /// The reason stays here: it may name files of this machine.
+    fn storage(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %error, "the registry failed");
+        Self::Storage
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::Full => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Outdated => StatusCode::CONFLICT,
+            Self::Preflight => StatusCode::NO_CONTENT,
+            Self::Signature { .. } => StatusCode::FORBIDDEN,
+            Self::Storage => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::BadRequest { reason } | Self::Signature { reason } => reason.clone(),
+            Self::Full => "the registry is full".to_owned(),
+            Self::Method { allowed } => format!("allowed here: {allowed}"),
+            Self::NotFound => {
+                "there is nothing here; /v1/mixnodes and /v1/gateways list the nodes".to_owned()
+            }
+            Self::Outdated => "a later announcement of this node is known".to_owned(),
+            Self::Preflight => String::new(),
+            Self::Storage => {
+                "the registry failed; its operator finds the reason in the log".to_owned()
+            }
+            Self::TooLong => format!("an announcement has at most {ANNOUNCEMENT_LEN_MAX} bytes"),
+        }
+    }
+
+    fn into_response(self) -> Response {
+        let body = match self {
+            Self::Preflight => Bytes::new(),
+            _ => serde_json::json!({ "error": self.reason() })
+                .to_string()
+                .into(),
+        };
+        let mut response = respond_with(self.status(), body);
+        if let Self::Method { allowed } = self {
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+impl From<AnnouncementError> for Refusal {
+    fn from(error: AnnouncementError) -> Self {
+        let reason = error.to_string();
+        match error {
+            AnnouncementError::Signature => Self::Signature { reason },
+            _ => Self::BadRequest { reason },
+        }
+    }
+}
+
+fn respond_with(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
