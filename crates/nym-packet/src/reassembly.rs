@@ -32,8 +32,9 @@ use crate::fragment::{Fragment, SetId, SetLink};
 use crate::geometry::MAX_FRAGMENTS_PER_SET;
 use crate::time::Timestamp;
 
-/// What a set costs beside its fragments, in bytes: its entries in two maps, rounded up.
-const SET_COST: usize = 256;
+/// What a set costs beside its fragments, in bytes: entries in two maps, and the first node of the
+/// map of its fragments, which has room for eleven of them (11 × 41 bytes). Rounded up.
+const SET_COST: usize = 768;
 
 /// What a fragment costs beside its content, in bytes: its entry in a map, rounded up.
 const FRAGMENT_COST: usize = 96;

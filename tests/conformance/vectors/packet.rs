@@ -5,6 +5,7 @@
 //! recorded from, and each is mapped to ours next to the check.
 
 mod ends;
+mod journeys;
 mod links;
 mod pieces;
 
@@ -27,10 +28,10 @@ super::vector_files! {
         ("recipient_string", links::recipient_string),
     ]);
     cover => "cover.json", |file| each_of_type(file, &[
-        ("cover", ends::cover),
+        ("cover", journeys::cover),
         ("is_cover", ends::is_cover),
     ]);
-    end_to_end => "end_to_end.json", |file| file.each("vectors", ends::end_to_end);
+    end_to_end => "end_to_end.json", |file| file.each("vectors", journeys::end_to_end);
     fragments => "fragments.json", |file| each_of_type(file, &[
         ("fragment_identifier", pieces::fragment_identifier),
         ("parse", pieces::parse_fragment),
@@ -48,14 +49,14 @@ super::vector_files! {
         ("parse", pieces::parse_message),
         ("prepare", pieces::prepare_message),
     ]);
-    node_processing => "node_processing.json", |file| file.each("vectors", ends::process);
+    node_processing => "node_processing.json", |file| file.each("vectors", journeys::process);
     payload_encryption => "payload_encryption.json", |file| each_of_type(file, &[
         ("aes128ctr", ends::aes128_ctr),
         ("payload", ends::payload),
     ]);
     reply => "reply.json", |file| each_of_type(file, &[
         ("key_digest", ends::key_digest),
-        ("reply", ends::reply),
+        ("reply", journeys::reply),
         ("reply_limit", ends::reply_limit),
         ("reply_surb_apply", ends::reply_surb_apply),
         ("reply_surb_parse", ends::reply_surb_parse),

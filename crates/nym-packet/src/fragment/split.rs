@@ -28,10 +28,10 @@ impl FragmentGeometry {
     };
 
     /// For fragments of this many bytes, header included; `None` below the 11 that leave room
-    /// for a byte of the message behind every header, and above 2^24, which no packet has.
+    /// for a byte of the message behind every header, and above 2^20, which no packet has.
     #[must_use]
     pub const fn new(fragment_len: usize) -> Option<Self> {
-        if fragment_len <= LINKED_HEADER_LEN || fragment_len > 1 << 24 {
+        if fragment_len <= LINKED_HEADER_LEN || fragment_len > 1 << 20 {
             return None;
         }
         Some(Self { fragment_len })
@@ -233,6 +233,8 @@ mod tests {
     fn fragments_need_room_behind_the_longer_header() {
         assert_eq!(FragmentGeometry::new(10), None);
         assert!(FragmentGeometry::new(11).is_some());
+        assert!(FragmentGeometry::new(1 << 20).is_some());
+        assert_eq!(FragmentGeometry::new((1 << 20) + 1), None);
         assert_eq!(FragmentGeometry::new(PacketSize::Ack.fragment_len()), None);
         assert_eq!(FragmentGeometry::new(1611), Some(FragmentGeometry::REGULAR));
         assert_eq!(
@@ -257,6 +259,13 @@ mod tests {
         assert_eq!((sets(2 * 409_017), sets(2 * 409_017 + 1)), (2, 3));
         let three = 2 * 409_017 + 409_014;
         assert_eq!((sets(three), sets(three + 1)), (3, 4));
+    }
+
+    #[test]
+    fn no_length_overflows_the_plan() {
+        for geometry in [tiny(), FragmentGeometry::new(1 << 20).unwrap()] {
+            assert!(geometry.plan(usize::MAX).fragments > 4000);
+        }
     }
 
     #[test]
