@@ -1,1 +1,299 @@
-//! A relay that peels one layer, waits, and forwards.
+//! A mix node: takes packets, peels one layer off each, keeps it for as long as its header says,
+//! and sends it to the next hop.
+//!
+//! It is the least trusted program of the network: it knows where a packet came from and where it
+//! goes next, and must not tell anybody. What it does with packets is `nym-node`'s; this crate adds
+//! what only a mix node has: its files, its command line, and the start.
+//!
+//! * [`Config`] is everything a node can be told; [`config::FileConfig`] is what its file says.
+//! * [`Mixnode`] is a node whose ports are bound; [`run`] binds and runs in one step.
+//! * [`cli`] is the program.
+//!
+//! ```
+//! use nym_mixnode::{Config, Mixnode};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("nym-mixnode-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory)?;
+//! # let data = directory.as_path();
+//! let validators = vec!["http://127.0.0.1:1317".parse()?];
+//! let node = Mixnode::bind(Config::on_loopback("one", data, validators)).await?;
+//! assert_ne!(node.addresses().mix.port(), 0);
+//! let shutdown = CancellationToken::new();
+//! shutdown.cancel();
+//! node.run(shutdown).await?;
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! * A node starts, and mixes, without a validator: it warns, and announces itself later.
+//! * It never takes the place of another: if a validator knows another identity at the same host
+//!   and port, it stops.
+
+pub mod cli;
+pub mod config;
+mod description;
+mod init;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nym_daemon::clock::Clock;
+use nym_daemon::entropy;
+use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_daemon::keys::KeyFileError;
+use nym_node::announce::Announcer;
+use nym_node::counters::Counters;
+use nym_node::http::router;
+use nym_node::keys::NodeKeys;
+use nym_node::pipeline::{self, Parts, PipelineError, Role};
+use nym_node::processor::Processor;
+use nym_node::replay::ReplayFilter;
+use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
+use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::validator::announcement::AnnouncedNode;
+use nym_protocol::validator::{MixNode, MixNodeBond};
+use nym_transport::connections::Connections;
+use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
+use nym_transport::frames::ReadTimeouts;
+use nym_transport::listener::{Listener, ListenerLimits};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::config::Config;
+pub use crate::init::{InitError, InitOptions, Initialised, init};
+
+/// How long packets that are already on their way out may take when the node stops.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why a mix node did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MixnodeError {
+    /// A validator knows another node at this host and port.
+    #[error("the validator knows another node at {host}:{mix_port}, with identity {identity}")]
+    AddressTaken {
+        /// The host that this node announces.
+        host: String,
+        /// The port that this node announces.
+        mix_port: u16,
+        /// The other node.
+        identity: String,
+    },
+    /// A port could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// The conversation with the validators could not be set up.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed: {0}")]
+    Http(#[source] std::io::Error),
+    /// A key file is missing or wrong.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Packet processing ended by a defect.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For packets.
+    pub mix: SocketAddr,
+    /// For its pages.
+    pub http: SocketAddr,
+}
+
+/// A mix node whose ports are bound and which has not begun to work.
+pub struct Mixnode {
+    config: Config,
+    directory: Directory,
+    http: HttpServer,
+    keys: NodeKeys,
+    listener: Listener,
+}
+
+/// Binds a node and runs it until `shutdown` is cancelled.
+///
+/// # Errors
+/// [`MixnodeError`].
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), MixnodeError> {
+    Mixnode::bind(config).await?.run(shutdown).await
+}
+
+impl Mixnode {
+    /// Reads the keys, making them if there are none, and binds the ports.
+    ///
+    /// # Errors
+    /// [`MixnodeError::Keys`], [`MixnodeError::Bind`] or [`MixnodeError::Directory`].
+    pub async fn bind(config: Config) -> Result<Self, MixnodeError> {
+        let keys = NodeKeys::load_or_create(&config.keys, &mut entropy())?;
+        let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())?;
+        let failed = |address| move |source| MixnodeError::Bind { address, source };
+        let mix = SocketAddr::new(config.listening_ip, config.mix_port);
+        let limits = ListenerLimits {
+            connections: config.links,
+            ..ListenerLimits::default()
+        };
+        let listener = Listener::bind(mix, limits).await.map_err(failed(mix))?;
+        let pages = SocketAddr::new(config.listening_ip, config.http_api_port);
+        let http = HttpServer::bind(pages, HttpLimits::default())
+            .await
+            .map_err(failed(pages))?;
+        Ok(Self {
+            config,
+            directory,
+            http,
+            keys,
+            listener,
+        })
+    }
+
+    /// Where the node listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        Addresses {
+            mix: self.listener.address(),
+            http: self.http.address(),
+        }
+    }
+
+    /// Who the node is.
+    #[must_use]
+    pub fn identity(&self) -> IdentityPublicKey {
+        self.keys.identity.public_key()
+    }
+
+    /// The key that packets to this node are built with.
+    #[must_use]
+    pub fn sphinx_key(&self) -> PublicKey {
+        self.keys.sphinx.public_key()
+    }
+
+    /// What the node tells the validators: its host, and the ports that are bound.
+    #[must_use]
+    pub fn announced_as(&self) -> MixNode {
+        let Addresses { mix, http } = self.addresses();
+        MixNode {
+            host: self.config.announce_host.clone(),
+            mix_port: mix.port(),
+            verloc_port: self.config.verloc_port,
+            http_api_port: http.port(),
+            sphinx_key: public_key_to_base58(&self.sphinx_key()),
+            identity_key: self.identity().to_string(),
+            version: PROTOCOL_VERSION.to_owned(),
+        }
+    }
+
+    /// Mixes until `shutdown` is cancelled; what was received until then is still sent on if it is
+    /// due soon.
+    ///
+    /// # Errors
+    /// [`MixnodeError::AddressTaken`] when a validator knows another node in this place;
+    /// [`MixnodeError::Http`] and [`MixnodeError::Pipeline`] when a part of the node failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), MixnodeError> {
+        let own = self.announced_as();
+        let Self {
+            config,
+            directory,
+            http,
+            keys,
+            listener,
+        } = self;
+        let clock = Clock::start();
+        let counters = Counters::start();
+        let mut rng = entropy();
+        let connections = Connections::new(config.connections, entropy());
+        let replay = ReplayFilter::new(config.replay, clock.now(), &mut rng);
+        let announced = AnnouncedNode::MixNode(own.clone());
+        let announcer = Announcer::new(directory.clone(), announced, Arc::new(keys.identity));
+        let pages = router(counters.clone(), config.description, announcer.announced());
+        let parts = Parts {
+            clock,
+            connections: connections.clone(),
+            counters: counters.clone(),
+            processor: Processor::new(keys.sphinx, config.max_delay),
+            queue_limits: config.queue,
+            read_timeouts: ReadTimeouts::default(),
+            replay,
+            role: Role::mix_node(),
+            workers: config.workers,
+        };
+
+        // Whatever ends first, by the shutdown or by an error, ends the others.
+        let stop = shutdown.child_token();
+        let mut tasks = JoinSet::new();
+        let token = stop.clone();
+        tasks.spawn(async move { Ok(pipeline::run(parts, listener, token).await?) });
+        let token = stop.clone();
+        tasks.spawn(async move { http.run(pages, token).await.map_err(MixnodeError::Http) });
+        let token = stop.clone();
+        let (update_every, log_every) = (config.stats_update_every, config.stats_log_every);
+        tasks.spawn(async move {
+            counters.run(update_every, log_every, token).await;
+            Ok(())
+        });
+        let token = stop.clone();
+        tasks.spawn(async move {
+            let check = check_place(&directory, &own);
+            if let Some(checked) = token.run_until_cancelled(check).await {
+                checked?;
+                announcer.run(entropy(), token).await;
+            }
+            Ok(())
+        });
+
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            stop.cancel();
+            // A task that panicked has told so; the node does not go on without it.
+            let ended = ended.unwrap_or(Err(MixnodeError::Pipeline(PipelineError)));
+            outcome = outcome.and(ended);
+        }
+        connections.close(CLOSE_PATIENCE).await;
+        outcome
+    }
+}
+
+/// Asks a validator whether another node has this one's host and port. A node with the same host
+/// and another port is a neighbour. When no validator answers, the node goes on.
+async fn check_place(directory: &Directory, own: &MixNode) -> Result<(), MixnodeError> {
+    match directory.mixnodes(&mut entropy()).await {
+        Ok(list) => match rival(&list.bonds, own) {
+            None => Ok(()),
+            Some(rival) => Err(MixnodeError::AddressTaken {
+                host: rival.host.clone(),
+                mix_port: rival.mix_port,
+                identity: rival.identity_key.clone(),
+            }),
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot check whether another node has this address");
+            Ok(())
+        }
+    }
+}
+
+/// The node in our place that is not us.
+fn rival<'a>(bonds: &'a [MixNodeBond], own: &MixNode) -> Option<&'a MixNode> {
+    bonds.iter().map(|bond| &bond.mix_node).find(|other| {
+        (&other.host, other.mix_port) == (&own.host, own.mix_port)
+            && other.identity_key != own.identity_key
+    })
+}
+
+#[cfg(test)]
+mod tests;

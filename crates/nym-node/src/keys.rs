@@ -39,10 +39,10 @@ impl KeyPaths {
         }
     }
 
-    /// Whether both private keys are there.
+    /// Whether at least one of the private keys is there.
     #[must_use]
     pub fn exist(&self) -> bool {
-        keys::exists(&self.private_identity) && keys::exists(&self.private_sphinx)
+        keys::exists(&self.private_identity) || keys::exists(&self.private_sphinx)
     }
 }
 
@@ -76,8 +76,9 @@ impl NodeKeys {
         })
     }
 
-    /// Reads the keys if both private ones are there; otherwise makes new ones and writes all
-    /// four files.
+    /// Reads the keys if there are any; otherwise makes new ones and writes all four files.
+    ///
+    /// A node whose one key is lost is not given a new identity silently: that is an error.
     ///
     /// # Errors
     /// [`KeyFileError`] naming the file and what is wrong with it.
@@ -142,6 +143,18 @@ mod tests {
             keys::load_public(&paths.public_identity, ED25519_PUBLIC_KEY).unwrap();
         let sphinx: [u8; 32] = keys::load_public(&paths.public_sphinx, X25519_PUBLIC_KEY).unwrap();
         assert_eq!((identity, sphinx), public(&made));
+    }
+
+    #[test]
+    fn a_single_key_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = KeyPaths::in_directory(dir.path());
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        NodeKeys::load_or_create(&paths, &mut rng).unwrap();
+        let before = std::fs::read(&paths.private_identity).unwrap();
+        std::fs::remove_file(&paths.private_sphinx).unwrap();
+        assert!(NodeKeys::load_or_create(&paths, &mut rng).is_err());
+        assert_eq!(std::fs::read(&paths.private_identity).unwrap(), before);
     }
 
     #[test]

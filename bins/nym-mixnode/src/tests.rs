@@ -1,0 +1,133 @@
+//! A node from its files to its end.
+
+use std::path::Path;
+
+use nym_daemon::home::Home;
+use nym_node::keys::KeyPaths;
+use nym_protocol::validator::bond::{Coin, Layer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::config::Overrides;
+
+/// A validator that nobody listens at.
+const NO_VALIDATOR: &str = "http://127.0.0.1:9";
+
+fn config(data: &Path) -> Config {
+    Config::on_loopback("one", data, vec![NO_VALIDATOR.parse().unwrap()])
+}
+
+fn bond(host: &str, mix_port: u16, identity_key: &str) -> MixNodeBond {
+    MixNodeBond {
+        bond_amount: Coin::zero(),
+        total_delegation: Coin::zero(),
+        owner: String::new(),
+        layer: Layer::try_from(1).unwrap(),
+        mix_node: mix_node(host, mix_port, identity_key),
+    }
+}
+
+fn mix_node(host: &str, mix_port: u16, identity_key: &str) -> MixNode {
+    MixNode {
+        host: host.to_owned(),
+        mix_port,
+        verloc_port: 0,
+        http_api_port: 0,
+        sphinx_key: String::new(),
+        identity_key: identity_key.to_owned(),
+        version: PROTOCOL_VERSION.to_owned(),
+    }
+}
+
+#[test]
+fn only_another_identity_at_the_same_host_and_port_is_a_rival() {
+    let own = mix_node("127.0.0.1", 1789, "us");
+    let others = [
+        bond("127.0.0.1", 1789, "us"),
+        bond("127.0.0.1", 1790, "them"),
+        bond("127.0.0.2", 1789, "them"),
+    ];
+    assert_eq!(rival(&others, &own), None);
+    let same_place = [bond("127.0.0.1", 1789, "them")];
+    assert_eq!(rival(&same_place, &own).unwrap().identity_key, "them");
+}
+
+#[tokio::test]
+async fn a_node_without_a_validator_serves_its_pages_and_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Mixnode::bind(config(dir.path())).await.unwrap();
+    let Addresses { http, mix } = node.addresses();
+    assert_eq!(node.announced_as().mix_port, mix.port());
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(node.run(shutdown.clone()));
+    let mut stream = TcpStream::connect(http).await.unwrap();
+    stream
+        .write_all(b"GET /health HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.ends_with("{\"status\":\"up\",\"announced\":false}"),
+        "{answer}"
+    );
+    shutdown.cancel();
+    tasks.join_next().await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(mix).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Mixnode::bind(config(dir.path())).await.unwrap();
+    let mut second = config(dir.path());
+    second.mix_port = first.addresses().mix.port();
+    let Err(error) = Mixnode::bind(second).await else {
+        panic!("the port is in use");
+    };
+    assert!(
+        error
+            .to_string()
+            .contains(&first.addresses().mix.to_string()),
+        "{error}"
+    );
+}
+
+#[test]
+fn init_twice_keeps_the_keys_and_rewrites_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = |mix_port| InitOptions {
+        home: Home::at(dir.path()),
+        id: "one".parse().unwrap(),
+        host: "127.0.0.1".parse().unwrap(),
+        overrides: Overrides {
+            mix_port: Some(mix_port),
+            ..Overrides::default()
+        },
+    };
+    let first = init(&options(1)).unwrap();
+    let second = init(&options(2)).unwrap();
+    assert_eq!(first.identity, second.identity);
+    assert_eq!(first.sphinx_key, second.sphinx_key);
+    assert_eq!((first.config.mix_port, second.config.mix_port), (1, 2));
+    let data = dir.path().join("mixnodes/one/data");
+    assert_eq!(second.config.keys, KeyPaths::in_directory(&data));
+}
+
+#[test]
+fn init_with_a_bad_value_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = InitOptions {
+        home: Home::at(dir.path()),
+        id: "one".parse().unwrap(),
+        host: "127.0.0.1".parse().unwrap(),
+        overrides: Overrides {
+            validators: Some(vec!["?".to_owned()]),
+            ..Overrides::default()
+        },
+    };
+    assert!(init(&options).is_err());
+    assert!(!dir.path().join("mixnodes").exists());
+}
