@@ -38,7 +38,7 @@ pub(super) fn check_name(place: &str) -> Option<Finding> {
         .then(|| Finding::new(place, "no file is called so here"))
 }
 
-/// A file is short, or says why it is not.
+/// A file is short, or says why it is not. Tests are long lists by nature: they need not say so.
 pub(super) fn check_length(place: &str, text: &str) -> Option<Finding> {
     let lines = code_lines(text);
     let header = text
@@ -50,12 +50,18 @@ pub(super) fn check_length(place: &str, text: &str) -> Option<Finding> {
             place,
             format!("{lines} code lines; split above {SPLIT_ABOVE}"),
         ))
-    } else if lines > EXPLAINED_ABOVE && header < HEADER_LINES {
+    } else if lines > EXPLAINED_ABOVE && header < HEADER_LINES && !is_test(place) {
         let rule = format!("{lines} code lines; above {EXPLAINED_ABOVE} the header says why");
         Some(Finding::new(place, rule))
     } else {
         None
     }
+}
+
+/// Whether a file holds nothing but tests.
+fn is_test(place: &str) -> bool {
+    let name = place.rsplit('/').next().unwrap_or_default();
+    place.split('/').any(|folder| folder == "tests") || name.ends_with("tests.rs")
 }
 
 /// No mark of unfinished work.
@@ -121,6 +127,8 @@ mod tests {
         assert!(check_length("a.rs", &lines(401)).is_some());
         assert!(check_length("a.rs", &format!("{header}{}", lines(800))).is_none());
         assert!(check_length("a.rs", &format!("{header}{}", lines(801))).is_some());
+        assert!(check_length("tests/a.rs", &lines(800)).is_none());
+        assert!(check_length("a/tests.rs", &lines(801)).is_some());
     }
 
     #[test]
