@@ -1,3 +1,12 @@
 //! The program an app talks to: a websocket in front of the mixnet.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use nym_client::cli::{Cli, execute};
+use nym_daemon::exit;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit::report(execute(Cli::parse()).await)
+}

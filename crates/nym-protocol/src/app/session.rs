@@ -182,6 +182,17 @@ impl AppSession {
         }
     }
 
+    /// The frame for an error that belongs to no request, such as a frame too long to be read.
+    #[must_use]
+    pub fn encode_error(&self, error: &AppError) -> WsMessage {
+        match self.dialect {
+            Dialect::Seed => seed::encode_error(error),
+            Dialect::SenderTags | Dialect::V0_11 => {
+                v0_11::encode_error(self.last_form.unwrap_or(Form::Binary), error)
+            }
+        }
+    }
+
     /// How many requests, faulty ones included, wait for their answer or their turn.
     ///
     /// Whoever reads the app's socket stops above a limit of its own.

@@ -1,0 +1,238 @@
+//! One app at its websocket.
+//!
+//! Reading and writing go on side by side, so that an app that sends a large message while one
+//! is pushed to it does not hold itself up.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use nym_client_core::SendError;
+use nym_packet::address::Recipient;
+use nym_protocol::app::{Answer, AppError, AppSession, DialectChoice, Output, ReplyTo, Request};
+use nym_protocol::ws::WsMessage;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::deliveries::{DeliveryDesk, Subscription};
+use crate::engine_task::{AppOrder, Order};
+
+/// Answers that wait to be written. An app has one request open at a time, so it is reading
+/// nothing at all when they pile up; then nothing more is read from it either.
+const ANSWER_QUEUE: usize = 16;
+
+/// How often the app is pinged, which keeps its connection from counting as idle.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A frame that cannot be written for so long ends the connection.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every app connection needs of the client.
+#[derive(Clone, Debug)]
+pub(crate) struct AppContext {
+    pub(crate) recipient: Recipient,
+    pub(crate) message_len_max: usize,
+    pub(crate) orders: mpsc::Sender<AppOrder>,
+    pub(crate) desk: DeliveryDesk,
+}
+
+/// Why an app connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ended {
+    /// The app closed it, or it broke.
+    ByApp,
+    /// The client is stopping.
+    ByClient,
+    /// The app sent more than is allowed.
+    TooLong,
+}
+
+/// Serves an app until it leaves or `shutdown` is cancelled. `number` differs for each.
+pub(crate) async fn serve(
+    socket: WebSocket,
+    dialect: DialectChoice,
+    number: u64,
+    context: AppContext,
+    shutdown: CancellationToken,
+) {
+    let Some(mut subscription) = context.desk.subscribe(number).await else {
+        return;
+    };
+    tracing::debug!("an app is connected");
+    let (mut sink, stream) = socket.split();
+    let session = Mutex::new(AppSession::new(dialect));
+    let (answers, answered) = mpsc::channel(ANSWER_QUEUE);
+    // The future that loses is dropped: a frame it was writing may be lost, a message it was
+    // writing has not been reported as written.
+    let ended = tokio::select! {
+        ended = read(stream, &session, &context, answers) => ended,
+        ended = write(&mut sink, &session, &mut subscription, answered) => ended,
+        () = shutdown.cancelled() => Ended::ByClient,
+    };
+    subscription.leave().await;
+    let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let _ = timeout(
+        WRITE_TIMEOUT,
+        say_goodbye(&mut sink, &session, ended, &context),
+    )
+    .await;
+    tracing::debug!(?ended, "an app is gone");
+}
+
+async fn read(
+    mut stream: SplitStream<WebSocket>,
+    session: &Mutex<AppSession>,
+    context: &AppContext,
+    answers: mpsc::Sender<WsMessage>,
+) -> Ended {
+    while let Some(message) = stream.next().await {
+        let output = match message {
+            Ok(Message::Text(text)) => lock(session).handle_text(&text),
+            Ok(Message::Binary(frame)) => lock(session).handle_binary(&frame),
+            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+            Ok(Message::Close(_)) => return Ended::ByApp,
+            Err(error) if is_too_long(&error) => return Ended::TooLong,
+            Err(_) => return Ended::ByApp,
+        };
+        let frames = match output {
+            Some(Output::Request(asked)) => {
+                let answer = perform(asked.request, context).await;
+                lock(session).answer(asked.token, answer)
+            }
+            Some(Output::Respond(frame)) => vec![frame],
+            _ => Vec::new(),
+        };
+        for frame in frames {
+            if answers.send(frame).await.is_err() {
+                return Ended::ByApp;
+            }
+        }
+    }
+    Ended::ByApp
+}
+
+async fn write(
+    sink: &mut SplitSink<WebSocket, Message>,
+    session: &Mutex<AppSession>,
+    subscription: &mut Subscription,
+    mut answered: mpsc::Receiver<WsMessage>,
+) -> Ended {
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // All branches are cancel-safe. Answers first: the confirmation of a message that an app
+        // sends to itself comes before the message.
+        let written = tokio::select! {
+            biased;
+            Some(frame) = answered.recv() => write_one(sink, to_message(frame)).await,
+            offer = subscription.next() => {
+                let Some(offer) = offer else {
+                    return Ended::ByClient;
+                };
+                let frame = lock(session).encode_push(&offer.received);
+                let written = write_one(sink, to_message(frame)).await;
+                if written.is_ok() {
+                    subscription.written(&offer).await;
+                }
+                written
+            }
+            _ = pings.tick() => write_one(sink, Message::Ping(Vec::new().into())).await,
+        };
+        if written.is_err() {
+            return Ended::ByApp;
+        }
+    }
+}
+
+async fn write_one(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> Result<(), ()> {
+    match timeout(WRITE_TIMEOUT, sink.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
+
+async fn say_goodbye(
+    sink: &mut SplitSink<WebSocket, Message>,
+    session: &AppSession,
+    ended: Ended,
+    context: &AppContext,
+) {
+    let (code, reason) = match ended {
+        Ended::ByApp => (close_code::NORMAL, String::new()),
+        Ended::ByClient => (close_code::AWAY, "the client is stopping".to_owned()),
+        Ended::TooLong => {
+            let reason = format!("a frame has at most {} bytes", context.message_len_max);
+            let error = session.encode_error(&AppError::other(reason.clone()));
+            let _ = sink.send(to_message(error)).await;
+            (close_code::SIZE, reason)
+        }
+    };
+    let _ = sink
+        .send(Message::Close(Some(CloseFrame {
+            code,
+            reason: reason.into(),
+        })))
+        .await;
+}
+
+/// Does what an app asks.
+async fn perform(request: Request, context: &AppContext) -> Result<Answer, AppError> {
+    let order = match request {
+        Request::SelfAddress => return Ok(Answer::SelfAddress(context.recipient)),
+        Request::Send {
+            recipient,
+            message,
+            reply_surbs,
+            connection_id: None,
+        } => {
+            let with_reply_surb = match reply_surbs {
+                None | Some(0) => false,
+                Some(1) => true,
+                Some(_) => return Err(AppError::other("a message carries at most one reply SURB")),
+            };
+            Order::Send {
+                recipient: Box::new(recipient),
+                message,
+                with_reply_surb,
+            }
+        }
+        Request::Reply {
+            to: ReplyTo::Surb(surb),
+            message,
+            connection_id: None,
+        } => Order::Reply { surb, message },
+        _ => return Err(AppError::other("this client cannot do that")),
+    };
+    let (answer, answered) = oneshot::channel();
+    let stopping = || AppError::other("the client is stopping");
+    context
+        .orders
+        .send(AppOrder { order, answer })
+        .await
+        .map_err(|_| stopping())?;
+    match answered.await.map_err(|_| stopping())? {
+        Ok(_) => Ok(Answer::Accepted),
+        Err(SendError::ReplyTooLong { len, max }) => Err(AppError::reply_too_long(len, max)),
+        Err(refusal) => Err(AppError::other(refusal.to_string())),
+    }
+}
+
+fn to_message(frame: WsMessage) -> Message {
+    match frame {
+        WsMessage::Binary(bytes) => Message::Binary(bytes.into()),
+        WsMessage::Text(text) => Message::Text(text.into()),
+    }
+}
+
+/// Whether reading failed because a message exceeds the limit. The library hides the kind of its
+/// errors, so this goes by the text; a test of the socket guards it.
+fn is_too_long(error: &axum::Error) -> bool {
+    error.to_string().contains("too long")
+}
+
+fn lock(session: &Mutex<AppSession>) -> MutexGuard<'_, AppSession> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,199 @@
+//! A client: its tasks and the queues between them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use nym_client_core::Engine;
+use nym_daemon::clock::Clock;
+use nym_daemon::entropy;
+use nym_packet::address::Recipient;
+use nym_protocol::gateway::SharedKeys;
+use nym_transport::directory::{Directory, DirectoryLimits};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app_connection::AppContext;
+use crate::apps::Apps;
+use crate::config::{ClientConfig, MESSAGE_LEN_MAX_DEFAULT, UNDELIVERED_BYTES_MAX_DEFAULT};
+use crate::deliveries::Deliveries;
+use crate::engine_task::{EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE};
+use crate::error::ClientError;
+use crate::gateway_link::GatewayLink;
+use crate::keys::OwnKeys;
+use crate::status::ClientStatus;
+use crate::topology_task::TopologyTask;
+
+/// Under which addresses a client is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Addresses {
+    /// Where apps connect; `None` without a socket for apps.
+    pub apps: Option<SocketAddr>,
+    /// Where others send to.
+    pub recipient: Recipient,
+}
+
+/// A client that has its keys and its port, and has not begun to talk.
+pub struct Client {
+    config: ClientConfig,
+    own_keys: OwnKeys,
+    shared_keys: SharedKeys,
+    apps: Option<Apps>,
+    directory: Directory,
+    addresses: Addresses,
+    status: Arc<watch::Sender<ClientStatus>>,
+}
+
+impl Client {
+    /// Reads the keys and opens the socket for apps.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Keys`], [`ClientError::AppSocket`] or [`ClientError::NoTopology`] (when the
+    /// configuration names no validator).
+    pub async fn bind(config: ClientConfig) -> Result<Self, ClientError> {
+        let own_keys = OwnKeys::load(&config.key_files)?;
+        let shared_keys = config.key_files.load_shared()?;
+        let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())
+            .map_err(|error| ClientError::NoTopology {
+                reason: error.to_string(),
+            })?;
+        let apps = match &config.apps {
+            Some(apps) => Some(Apps::bind(apps.clone()).await?),
+            None => None,
+        };
+        let addresses = Addresses {
+            apps: apps.as_ref().map(Apps::address),
+            recipient: own_keys.recipient(config.gateway),
+        };
+        Ok(Self {
+            config,
+            own_keys,
+            shared_keys,
+            apps,
+            directory,
+            addresses,
+            status: Arc::new(watch::Sender::new(ClientStatus::default())),
+        })
+    }
+
+    /// Where apps and others reach this client.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// How the client does, from now on and while it runs.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<ClientStatus> {
+        self.status.subscribe()
+    }
+
+    /// Runs until `shutdown` is cancelled and every task has ended. Whatever fails in the network
+    /// meanwhile is tried again; apps are served all the time.
+    ///
+    /// # Errors
+    ///
+    /// None so far.
+    ///
+    /// # Panics
+    ///
+    /// When a task panicked, with its panic.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
+        // Tasks end as well when one of them fails, so they have a token of their own.
+        let stop = shutdown.child_token();
+        let mut tasks = self.start(&stop);
+        while let Some(ended) = tasks.join_next().await {
+            stop.cancel();
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(self, stop: &CancellationToken) -> JoinSet<()> {
+        let Self {
+            config,
+            own_keys,
+            shared_keys,
+            apps,
+            directory,
+            addresses,
+            status,
+        } = self;
+        if config.engine.vpn_mode {
+            tracing::warn!(
+                "vpn mode is on: no cover traffic and no delays, so whoever watches the network \
+                 can see who talks to whom"
+            );
+        }
+        let clock = Clock::start();
+        let client = own_keys.identity.public_key();
+        let mut engine_config = config.engine;
+        engine_config.trace_journeys = config.journeys.is_some();
+        let unacknowledged_bytes_max = engine_config.unacknowledged_bytes_max;
+        let keys = own_keys.into_engine_keys(config.gateway);
+        let engine = Engine::new(keys, engine_config, entropy());
+
+        let (inputs_in, inputs) = mpsc::channel(INPUT_QUEUE);
+        let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
+        let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
+        let (announced_in, announced) = watch::channel(None);
+        let limits = config.apps.as_ref().map_or(
+            (MESSAGE_LEN_MAX_DEFAULT, UNDELIVERED_BYTES_MAX_DEFAULT),
+            |apps| (apps.message_len_max, apps.undelivered_bytes_max),
+        );
+        let (message_len_max, undelivered_bytes_max) = limits;
+        let (deliveries, arrived, desk) = Deliveries::new(undelivered_bytes_max);
+
+        let queues = EngineQueues {
+            inputs,
+            orders,
+            packets: packets_in,
+            arrived,
+            journeys: config.journeys,
+        };
+        let engine_task = EngineTask::new(engine, clock, unacknowledged_bytes_max, queues);
+        let gateway_link = GatewayLink {
+            client,
+            keys: Arc::new(shared_keys),
+            listener: config.gateway_listener,
+            announced,
+            connect_timeout: config.gateway_response_timeout,
+            clock,
+            inputs: inputs_in.clone(),
+            packets,
+            status: Arc::clone(&status),
+            rng: entropy(),
+        };
+        let topology_task = TopologyTask {
+            directory,
+            own_gateway: config.gateway,
+            refresh_rate: config.topology_refresh_rate,
+            clock,
+            inputs: inputs_in,
+            announced: announced_in,
+            status,
+            rng: entropy(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(engine_task.run(stop.clone()));
+        tasks.spawn(deliveries.run(stop.clone()));
+        tasks.spawn(gateway_link.run(stop.clone()));
+        tasks.spawn(topology_task.run(stop.clone()));
+        if let Some(apps) = apps {
+            let recipient = addresses.recipient;
+            let context = AppContext {
+                recipient,
+                message_len_max,
+                orders: orders_in,
+                desk,
+            };
+            tasks.spawn(apps.run(context, stop.clone()));
+        }
+        tasks
+    }
+}

@@ -1,0 +1,253 @@
+//! The task that owns the traffic engine.
+//!
+//! It feeds the engine what apps, the gateway and the validators give, drains what the engine
+//! wants sent and told, and sleeps until the engine's next deadline. It waits for nobody who
+//! could be waiting for it: packets go into a queue that is checked for room before they are
+//! made, arrivals to a task that never waits for anybody.
+
+use nym_client_core::{Engine, Event, Journey, MessageId, ReceivedMessage, SendError};
+use nym_daemon::clock::Clock;
+use nym_packet::address::Recipient;
+use nym_packet::mix_packet::MixPacket;
+use nym_packet::reply::ReplySurb;
+use nym_protocol::app::Received;
+use nym_protocol::validator::Topology;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+/// Packets on their way to the gateway: 256 of at most 33 KiB, usually 2.4 KiB, are 8 MiB at
+/// worst. At the default pace that is four seconds of a link that has stalled.
+pub(crate) const PACKET_QUEUE: usize = 256;
+
+/// The engine is not asked for packets unless the queue has room for so many: more than it makes
+/// at one time.
+const PACKETS_AT_ONCE: usize = 128;
+
+/// Pushes and other news on their way to the engine: 256 of at most 33 KiB are 8 MiB at worst.
+pub(crate) const INPUT_QUEUE: usize = 256;
+
+/// Orders on their way to the engine. Each app has one at a time, which its limit on messages
+/// bounds in bytes.
+pub(crate) const ORDER_QUEUE: usize = 4;
+
+/// News for the engine.
+#[derive(Debug)]
+pub(crate) enum EngineInput {
+    /// The gateway takes packets no more.
+    LinkDown,
+    /// The gateway takes packets.
+    LinkUp,
+    /// The gateway delivered something.
+    Push(Vec<u8>),
+    /// The network looks like this now.
+    Topology(Box<Topology>),
+}
+
+/// What an app wants the engine to do; the answer says whether it was taken over.
+#[derive(Debug)]
+pub(crate) struct AppOrder {
+    pub(crate) order: Order,
+    pub(crate) answer: oneshot::Sender<Result<MessageId, SendError>>,
+}
+
+/// What an app wants the engine to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Answer whoever made this SURB.
+    Reply {
+        surb: Box<ReplySurb>,
+        message: Vec<u8>,
+    },
+    /// Send to an address.
+    Send {
+        recipient: Box<Recipient>,
+        message: Vec<u8>,
+        with_reply_surb: bool,
+    },
+}
+
+/// The task and its queues.
+#[derive(Debug)]
+pub(crate) struct EngineTask {
+    pub(crate) engine: Engine<StdRng>,
+    pub(crate) clock: Clock,
+    pub(crate) inputs: mpsc::Receiver<EngineInput>,
+    pub(crate) orders: mpsc::Receiver<AppOrder>,
+    pub(crate) packets: mpsc::Sender<MixPacket>,
+    pub(crate) arrived: mpsc::Sender<Received>,
+    pub(crate) journeys: Option<mpsc::Sender<Journey>>,
+    pub(crate) unacknowledged_bytes_max: usize,
+    state: State,
+}
+
+/// What the task knows beside the engine.
+#[derive(Debug, Default)]
+struct State {
+    link_up: bool,
+    /// An order that has to wait until earlier messages are acknowledged.
+    waiting: Option<AppOrder>,
+    packets_dropped_count: u64,
+    messages_failed_count: u64,
+}
+
+/// The queues that lead to and from the task.
+pub(crate) struct EngineQueues {
+    pub(crate) inputs: mpsc::Receiver<EngineInput>,
+    pub(crate) orders: mpsc::Receiver<AppOrder>,
+    pub(crate) packets: mpsc::Sender<MixPacket>,
+    pub(crate) arrived: mpsc::Sender<Received>,
+    pub(crate) journeys: Option<mpsc::Sender<Journey>>,
+}
+
+impl EngineTask {
+    pub(crate) fn new(
+        engine: Engine<StdRng>,
+        clock: Clock,
+        unacknowledged_bytes_max: usize,
+        queues: EngineQueues,
+    ) -> Self {
+        let EngineQueues {
+            inputs,
+            orders,
+            packets,
+            arrived,
+            journeys,
+        } = queues;
+        Self {
+            engine,
+            clock,
+            inputs,
+            orders,
+            packets,
+            arrived,
+            journeys,
+            unacknowledged_bytes_max,
+            state: State::default(),
+        }
+    }
+
+    /// Runs until `shutdown` is cancelled.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let deadline = self.engine.poll_timeout(self.clock.now());
+            let deadline = deadline.map(|deadline| self.clock.instant(deadline));
+            let has_room = self.packets.capacity() >= PACKETS_AT_ONCE;
+            // All branches are cancel-safe.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(input) = self.inputs.recv() => self.take_in(input),
+                Some(order) = self.orders.recv(), if self.state.waiting.is_none() => {
+                    self.obey(order);
+                }
+                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)),
+                    if deadline.is_some() && has_room =>
+                {
+                    self.engine.handle_timeout(self.clock.now());
+                }
+                true = has_room_again(&self.packets), if !has_room => {}
+            }
+            self.drain().await;
+        }
+    }
+
+    fn take_in(&mut self, input: EngineInput) {
+        let now = self.clock.now();
+        match input {
+            EngineInput::LinkDown => {
+                self.state.link_up = false;
+                self.engine.set_link_up(now, false);
+            }
+            EngineInput::LinkUp => {
+                self.state.link_up = true;
+                self.engine.set_link_up(now, true);
+            }
+            EngineInput::Push(push) => self.engine.handle_push(now, &push),
+            EngineInput::Topology(topology) => {
+                self.engine.set_topology(*topology);
+            }
+        }
+    }
+
+    /// Hands an order to the engine. When too much waits for acknowledgement and the network is
+    /// there, the order waits, and with it all apps that want to send more.
+    fn obey(&mut self, order: AppOrder) {
+        let AppOrder { order, answer } = order;
+        let len = match &order {
+            Order::Reply { message, .. } | Order::Send { message, .. } => message.len(),
+        };
+        let max = self.unacknowledged_bytes_max;
+        let has_room = self.engine.unacknowledged_bytes().saturating_add(len) <= max;
+        if !has_room && len <= max && self.state.link_up {
+            self.state.waiting = Some(AppOrder { order, answer });
+            return;
+        }
+        let now = self.clock.now();
+        let outcome = match order {
+            Order::Reply { surb, message } => self.engine.reply(now, *surb, message),
+            Order::Send {
+                recipient,
+                message,
+                with_reply_surb,
+            } => self.engine.send(now, &recipient, &message, with_reply_surb),
+        };
+        // The app may be gone; what was taken over is sent all the same.
+        let _ = answer.send(outcome);
+    }
+
+    async fn drain(&mut self) {
+        if let Some(order) = self.state.waiting.take() {
+            self.obey(order);
+        }
+        while let Some(packet) = self.engine.poll_transmit() {
+            if self.packets.try_send(packet).is_err() {
+                self.state.packets_dropped_count += 1;
+                if self.state.packets_dropped_count.is_power_of_two() {
+                    let dropped = self.state.packets_dropped_count;
+                    tracing::warn!(dropped, "the link to the gateway is full: packets are lost");
+                }
+            }
+        }
+        while let Some(event) = self.engine.poll_event() {
+            self.tell(event).await;
+        }
+    }
+
+    async fn tell(&mut self, event: Event) {
+        match event {
+            Event::Received(ReceivedMessage {
+                message,
+                reply_surb,
+                ..
+            }) => {
+                let mut received = Received::new(message);
+                if let Some(surb) = reply_surb {
+                    received = received.with_reply_surb(surb);
+                }
+                // The receiving task ends only when this one does.
+                let _ = self.arrived.send(received).await;
+            }
+            Event::Failed { reason, .. } => {
+                self.state.messages_failed_count += 1;
+                if self.state.messages_failed_count.is_power_of_two() {
+                    let failed = self.state.messages_failed_count;
+                    tracing::warn!(failed, %reason, "a message was given up");
+                }
+            }
+            Event::Sent(journey) => {
+                if let Some(journeys) = &self.journeys {
+                    // Whoever watches may be slow or gone; sending goes on.
+                    let _ = journeys.try_send(journey);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Waits until the queue has room for what the engine makes at one time; `false` when there is
+/// nobody left who takes packets out.
+async fn has_room_again(packets: &mpsc::Sender<MixPacket>) -> bool {
+    packets.reserve_many(PACKETS_AT_ONCE).await.is_ok()
+}

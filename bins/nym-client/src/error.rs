@@ -1,0 +1,96 @@
+//! Why a client cannot start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use nym_daemon::config::ConfigError;
+use nym_daemon::exit::Failure;
+use nym_daemon::home::HomeError;
+use nym_daemon::keys::KeyFileError;
+use nym_packet::keys::IdentityPublicKey;
+use nym_protocol::gateway::Refusal;
+
+/// Why a client cannot start, or be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The app socket cannot be opened.
+    #[error("cannot listen for apps on {address}: {source}")]
+    AppSocket {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system answered.
+        source: io::Error,
+    },
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The gateway cannot be reached.
+    #[error("cannot reach the gateway at {url}: {reason}")]
+    GatewayUnreachable {
+        /// Where it should be.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A directory cannot be made.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A key file cannot be read or written.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// There is no gateway to register at.
+    #[error("the network has no gateway to register at")]
+    NoGateway,
+    /// No validator answers with a list of nodes.
+    #[error("no validator tells the topology: {reason}")]
+    NoTopology {
+        /// What the last one answered.
+        reason: String,
+    },
+    /// The client was never set up.
+    #[error("there is no client `{id}`: {} does not exist", config_file.display())]
+    NotInitialised {
+        /// Its name.
+        id: String,
+        /// The configuration that is missing.
+        config_file: PathBuf,
+    },
+    /// The gateway does not register the client.
+    #[error("registration at the gateway failed: {0}")]
+    Refused(#[source] Refusal),
+    /// The gateway that was asked for is not in the topology.
+    #[error("gateway {gateway} is not in the network's topology")]
+    UnknownGateway {
+        /// Its identity.
+        gateway: IdentityPublicKey,
+    },
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let failure = Self::from_error(&error);
+        match error {
+            ClientError::AppSocket { .. } => {
+                failure.advice("stop the program that has the port, or choose another: --port N")
+            }
+            ClientError::Config(_) => failure
+                .with_code(nym_daemon::exit::ExitCode::Usage)
+                .advice("correct the configuration file"),
+            ClientError::GatewayUnreachable { .. } | ClientError::Refused(_) => {
+                failure.advice("try again later, or choose another gateway: --gateway IDENTITY")
+            }
+            ClientError::Home(_) | ClientError::Keys(_) => failure,
+            ClientError::NoGateway | ClientError::NoTopology { .. } => {
+                failure.advice("check that a validator runs at the address: --validators URL")
+            }
+            ClientError::NotInitialised { id, .. } => failure
+                .with_code(nym_daemon::exit::ExitCode::Usage)
+                .advice(format!("set it up first: nym-client init --id {id}")),
+            ClientError::UnknownGateway { .. } => {
+                failure.advice("leave --gateway away to take a random one")
+            }
+        }
+    }
+}

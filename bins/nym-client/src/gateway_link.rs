@@ -1,0 +1,268 @@
+//! The link to the gateway: one websocket at a time, for ever.
+//!
+//! ```text
+//!  dial ──► log in ──► up: packets out, pushes in ──┐
+//!    ▲        │                                     │ closed, silent or broken
+//!    └─ pause ┴─────────────────────────────────────┘
+//! ```
+//!
+//! Every attempt has a socket of its own. While the link is down the engine makes no packets, and
+//! those left in the queue are thrown away before the link is up again: they were built for a
+//! moment that has passed, and sent in a burst they would show when the client was away.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nym_daemon::clock::Clock;
+use nym_packet::keys::IdentityPublicKey;
+use nym_packet::mix_packet::MixPacket;
+use nym_protocol::gateway::client_session::Event;
+use nym_protocol::gateway::{ClientLogin, ClientSession, Refusal, SharedKeys};
+use nym_transport::websocket::{
+    CloseCode, Incoming, WebSocket, WebSocketLimits, WebSocketReceiver, WebSocketSender,
+};
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::engine_task::EngineInput;
+use crate::status::ClientStatus;
+
+/// How often the gateway is pinged.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A gateway that shows no sign of life for so long, three pings, is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// A link that was up for so long worked: the next pause is a short one.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Packets that are sealed and written with one system call when they have piled up.
+const BATCH: usize = 32;
+
+/// Why the link is down.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the gateway closed the connection")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Broken(#[from] nym_transport::websocket::WebSocketError),
+    #[error(transparent)]
+    Dial(#[from] nym_transport::websocket::DialError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("no sign of life for {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    #[error("the client is stopping")]
+    Stopping,
+}
+
+/// The task that keeps the link up.
+pub(crate) struct GatewayLink {
+    pub(crate) client: IdentityPublicKey,
+    pub(crate) keys: Arc<SharedKeys>,
+    /// Where the configuration says the gateway is.
+    pub(crate) listener: String,
+    /// Where the topology says it is.
+    pub(crate) announced: watch::Receiver<Option<String>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) inputs: mpsc::Sender<EngineInput>,
+    pub(crate) packets: mpsc::Receiver<MixPacket>,
+    pub(crate) status: Arc<watch::Sender<ClientStatus>>,
+    pub(crate) rng: StdRng,
+}
+
+impl GatewayLink {
+    /// Runs until `shutdown` is cancelled.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new();
+        let mut attempts = 0_usize;
+        loop {
+            let url = self.url(attempts);
+            let started = self.clock.now();
+            let error = match self.connect(&url, &shutdown).await {
+                Ok((socket, session)) => self.keep(socket, session, &shutdown).await,
+                Err(error) => error,
+            };
+            if matches!(error, LinkError::Stopping) {
+                return;
+            }
+            if self.clock.now().saturating_duration_since(started) >= STABLE_AFTER {
+                backoff.reset();
+                attempts = 0;
+            } else {
+                attempts += 1;
+            }
+            let pause = backoff.pause(&mut self.rng);
+            let secs = pause.as_secs_f32();
+            tracing::warn!(%error, "no link to the gateway, next attempt in {secs:.1} s");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// The configured address, and at every second attempt the announced one: a gateway may have
+    /// moved, and a person may have configured a detour.
+    fn url(&self, attempt: usize) -> String {
+        match &*self.announced.borrow() {
+            Some(announced) if attempt % 2 == 1 => announced.clone(),
+            _ => self.listener.clone(),
+        }
+    }
+
+    /// Dials and logs in.
+    async fn connect(
+        &mut self,
+        url: &str,
+        shutdown: &CancellationToken,
+    ) -> Result<(WebSocket, ClientSession), LinkError> {
+        let login = ClientLogin::Authentication {
+            client: self.client,
+            keys: Arc::clone(&self.keys),
+        };
+        let limits = WebSocketLimits {
+            connect_timeout: self.connect_timeout,
+            ..WebSocketLimits::default()
+        };
+        let (clock, rng) = (self.clock, &mut self.rng);
+        tokio::select! {
+            () = shutdown.cancelled() => Err(LinkError::Stopping),
+            outcome = open(url, login, limits, clock, rng) => outcome,
+        }
+    }
+
+    /// Carries packets and pushes until the link is down again.
+    async fn keep(
+        &mut self,
+        socket: WebSocket,
+        session: ClientSession,
+        shutdown: &CancellationToken,
+    ) -> LinkError {
+        while self.packets.try_recv().is_ok() {}
+        if self.inputs.send(EngineInput::LinkUp).await.is_err() {
+            return LinkError::Stopping;
+        }
+        self.status.send_modify(|status| status.connected = true);
+        tracing::info!("connected to the gateway");
+
+        let session = Mutex::new(session);
+        let (mut sender, mut receiver) = socket.split();
+        let error = tokio::select! {
+            () = shutdown.cancelled() => LinkError::Stopping,
+            error = read(&mut receiver, &session, &self.inputs) => error,
+            error = write(&mut sender, &session, &mut self.packets) => error,
+        };
+        self.status.send_modify(|status| status.connected = false);
+        let _ = self.inputs.send(EngineInput::LinkDown).await;
+        let code = match &error {
+            LinkError::Stopping => CloseCode::GoingAway,
+            _ => CloseCode::Normal,
+        };
+        let _ = timeout(Duration::from_secs(1), sender.close(code, "")).await;
+        error
+    }
+}
+
+/// Dials a gateway and logs in there; gives the connection with a session that is ready.
+pub(crate) async fn open(
+    url: &str,
+    login: ClientLogin,
+    limits: WebSocketLimits,
+    clock: Clock,
+    rng: &mut StdRng,
+) -> Result<(WebSocket, ClientSession), LinkError> {
+    let mut socket = WebSocket::dial(url, limits).await?;
+    let mut session = ClientSession::new(login, clock.now(), rng);
+    loop {
+        while let Some(message) = session.poll_transmit() {
+            socket.send(message).await?;
+        }
+        if session.is_ready() {
+            return Ok((socket, session));
+        }
+        while let Some(event) = session.poll_event() {
+            if let Event::Refused(refusal) = event {
+                return Err(refusal.into());
+            }
+        }
+        let deadline = session.poll_timeout().unwrap_or_else(|| clock.now());
+        // Both branches are cancel-safe.
+        tokio::select! {
+            incoming = socket.receive() => match incoming? {
+                Some(Incoming::Message(message)) => session.handle_message(message),
+                Some(Incoming::Pong) => {}
+                None => session.handle_closed(),
+            },
+            () = sleep_until(clock.instant(deadline)) => session.handle_timeout(clock.now()),
+        }
+    }
+}
+
+async fn read(
+    receiver: &mut WebSocketReceiver,
+    session: &Mutex<ClientSession>,
+    inputs: &mpsc::Sender<EngineInput>,
+) -> LinkError {
+    loop {
+        let incoming = match timeout(SILENCE_MAX, receiver.receive()).await {
+            Ok(Ok(Some(incoming))) => incoming,
+            Ok(Ok(None)) => return LinkError::Closed,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return LinkError::Silent,
+        };
+        let Incoming::Message(message) = incoming else {
+            continue;
+        };
+        lock(session).handle_message(message);
+        loop {
+            let event = lock(session).poll_event();
+            match event {
+                Some(Event::Push(push)) => {
+                    if inputs.send(EngineInput::Push(push)).await.is_err() {
+                        return LinkError::Stopping;
+                    }
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+}
+
+async fn write(
+    sender: &mut WebSocketSender,
+    session: &Mutex<ClientSession>,
+    packets: &mut mpsc::Receiver<MixPacket>,
+) -> LinkError {
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        // Both branches are cancel-safe.
+        let written = tokio::select! {
+            count = packets.recv_many(&mut batch, BATCH) => {
+                if count == 0 {
+                    return LinkError::Stopping;
+                }
+                let sealed: Vec<_> = {
+                    let session = lock(session);
+                    batch.drain(..).filter_map(|packet| session.seal_packet(&packet)).collect()
+                };
+                sender.send_all(sealed).await
+            }
+            _ = pings.tick() => sender.ping().await,
+        };
+        if let Err(error) = written {
+            return error.into();
+        }
+    }
+}
+
+fn lock(session: &Mutex<ClientSession>) -> MutexGuard<'_, ClientSession> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
+}

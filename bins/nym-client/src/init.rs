@@ -1,0 +1,187 @@
+//! The first start of a client: keys, a gateway, a registration, a configuration file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nym_daemon::clock::Clock;
+use nym_daemon::home::{Home, Id, Kind};
+use nym_daemon::{config, entropy};
+use nym_packet::address::Recipient;
+use nym_packet::keys::IdentityPublicKey;
+use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::gateway::client_session::Event;
+use nym_protocol::gateway::{ClientLogin, ClientSession};
+use nym_protocol::validator::ValidatorUrl;
+use nym_transport::directory::{Directory, DirectoryLimits};
+use nym_transport::websocket::WebSocketLimits;
+
+use crate::config::{FileConfig, Overrides, parse_validators, render};
+use crate::error::ClientError;
+use crate::gateway_link;
+use crate::keys::KeyFiles;
+
+/// A client to set up.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Where the files of all programs are.
+    pub home: Home,
+    /// The name of the client.
+    pub id: Id,
+    /// What the command line says.
+    pub overrides: Overrides,
+    /// The fast traffic pattern.
+    pub fast_mode: bool,
+}
+
+/// A client that was set up.
+#[derive(Clone, Debug)]
+pub struct Initialised {
+    /// Its address.
+    pub recipient: Recipient,
+    /// Its configuration.
+    pub config_file: PathBuf,
+    /// Whether it was registered before; keys and gateway were kept then.
+    pub existed: bool,
+}
+
+/// Where a client is registered.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The address of the client.
+    pub recipient: Recipient,
+    /// Where its gateway takes clients, `ws://host:port`.
+    pub gateway_listener: String,
+}
+
+/// Sets up a client, or changes the settings of one that exists.
+///
+/// A client that exists keeps its keys and its gateway, and every setting that the options do not
+/// name.
+///
+/// # Errors
+///
+/// Any [`ClientError`]; a client that existed is unchanged then.
+pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
+    let InitOptions {
+        home,
+        id,
+        overrides,
+        fast_mode,
+    } = options;
+    let root = home.of_kind(Kind::Client);
+    let program = home.program(Kind::Client, &id);
+    let config_file = program.config_file();
+    program.create()?;
+
+    let existed = config_file.exists();
+    let mut file = if existed {
+        config::load::<FileConfig>(&config_file)?.value
+    } else {
+        let data_dir = program.data_dir();
+        FileConfig::new(id.as_str(), &KeyFiles::in_dir(&data_dir), &data_dir, &root)
+    };
+    let known_gateway = (
+        file.client.gateway_id.clone(),
+        file.client.gateway_listener.clone(),
+    );
+    file.apply(&overrides);
+    if fast_mode {
+        file.set_fast_mode();
+    }
+
+    let key_files = file.key_files();
+    let recipient = if existed && key_files.is_registered() && !known_gateway.1.is_empty() {
+        (file.client.gateway_id, file.client.gateway_listener) = known_gateway;
+        let gateway = file
+            .client
+            .gateway_id
+            .parse()
+            .map_err(|_| config::ConfigError::Invalid {
+                path: config_file.clone(),
+                line: None,
+                problem: "`client.gateway_id` is not the identity of a gateway".to_owned(),
+            })?;
+        key_files
+            .load_or_generate(&mut entropy())?
+            .recipient(gateway)
+    } else {
+        let invalid = |problem| config::ConfigError::Invalid {
+            path: config_file.clone(),
+            line: None,
+            problem,
+        };
+        let validators = parse_validators(&file.client.validator_rest_urls.0).map_err(invalid)?;
+        let registration = register(&key_files, validators, overrides.gateway).await?;
+        file.client.gateway_id = registration.recipient.gateway.to_string();
+        file.client.gateway_listener = registration.gateway_listener;
+        registration.recipient
+    };
+    config::save_text(&config_file, &render(&file))?;
+    Ok(Initialised {
+        recipient,
+        config_file,
+        existed,
+    })
+}
+
+/// Makes keys where there are none, registers them at a gateway — the given one, or a random one
+/// of the topology — and writes all keys.
+///
+/// # Errors
+///
+/// Any [`ClientError`]. Keys that were made stay and are used by the next attempt.
+pub async fn register(
+    key_files: &KeyFiles,
+    validators: Vec<ValidatorUrl>,
+    gateway: Option<IdentityPublicKey>,
+) -> Result<Registration, ClientError> {
+    let mut rng = entropy();
+    let no_topology = |error: &dyn std::error::Error| ClientError::NoTopology {
+        reason: error.to_string(),
+    };
+    let directory = Directory::new(validators, DirectoryLimits::default())
+        .map_err(|error| no_topology(&error))?;
+    let topology = directory
+        .topology(Some(PROTOCOL_VERSION), &mut rng)
+        .await
+        .map_err(|error| no_topology(&error))?;
+    let descriptor = match gateway {
+        Some(gateway) => topology
+            .gateway(&gateway)
+            .ok_or(ClientError::UnknownGateway { gateway })?,
+        None => topology
+            .random_gateway(&mut rng)
+            .ok_or(ClientError::NoGateway)?,
+    };
+
+    let own_keys = key_files.load_or_generate(&mut rng)?;
+    let recipient = own_keys.recipient(descriptor.identity);
+    let login = ClientLogin::Registration {
+        identity: Arc::new(own_keys.identity),
+        gateway: descriptor.identity,
+    };
+    let url = descriptor.websocket_url();
+    let limits = WebSocketLimits::default();
+    let opened = gateway_link::open(&url, login, limits, Clock::start(), &mut rng).await;
+    let (_, mut session) = opened.map_err(|error| match error {
+        gateway_link::LinkError::Refused(refusal) => ClientError::Refused(refusal),
+        other => ClientError::GatewayUnreachable {
+            url: url.clone(),
+            reason: other.to_string(),
+        },
+    })?;
+    save_agreed_keys(&mut session, key_files)?;
+    Ok(Registration {
+        recipient,
+        gateway_listener: url,
+    })
+}
+
+fn save_agreed_keys(session: &mut ClientSession, key_files: &KeyFiles) -> Result<(), ClientError> {
+    while let Some(event) = session.poll_event() {
+        if let Event::Ready { shared_keys } = event {
+            key_files.save_shared(&shared_keys)?;
+        }
+    }
+    Ok(())
+}

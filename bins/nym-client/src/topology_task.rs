@@ -1,0 +1,120 @@
+//! Keeping the picture of the network fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nym_daemon::clock::Clock;
+use nym_packet::keys::IdentityPublicKey;
+use nym_packet::time::Timestamp;
+use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::validator::Topology;
+use nym_transport::directory::Directory;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::engine_task::EngineInput;
+use crate::status::ClientStatus;
+
+/// The task that asks the validators.
+pub(crate) struct TopologyTask {
+    pub(crate) directory: Directory,
+    pub(crate) own_gateway: IdentityPublicKey,
+    pub(crate) refresh_rate: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) inputs: mpsc::Sender<EngineInput>,
+    /// Where the topology says that our gateway is.
+    pub(crate) announced: watch::Sender<Option<String>>,
+    pub(crate) status: Arc<watch::Sender<ClientStatus>>,
+    pub(crate) rng: StdRng,
+}
+
+impl TopologyTask {
+    /// Runs until `shutdown` is cancelled. A fetch that fails or is not usable leaves the last
+    /// good topology in use and is repeated with growing pauses, at most the refresh rate.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new();
+        let mut fetched_at = None;
+        loop {
+            // The future that loses holds nothing that anybody waits for.
+            let fetched = tokio::select! {
+                () = shutdown.cancelled() => return,
+                fetched = self.directory.topology(Some(PROTOCOL_VERSION), &mut self.rng) => fetched,
+            };
+            let usable = match fetched {
+                Ok(topology) => self.usable(topology),
+                Err(error) => Err(error.to_string()),
+            };
+            let pause = match usable {
+                Ok(topology) => {
+                    fetched_at = Some(self.clock.now());
+                    self.publish(topology).await;
+                    backoff.reset();
+                    self.refresh_rate
+                }
+                Err(problem) => {
+                    let pause = backoff.pause(&mut self.rng).min(self.refresh_rate);
+                    self.log_failure(&problem, fetched_at, pause);
+                    pause
+                }
+            };
+            self.note_age(fetched_at);
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    fn usable(&self, topology: Topology) -> Result<Topology, String> {
+        if !topology.is_routable() {
+            return Err("the network has too few nodes to route over".to_owned());
+        }
+        if topology.gateway(&self.own_gateway).is_none() {
+            return Err("our own gateway is not in the network".to_owned());
+        }
+        Ok(topology)
+    }
+
+    async fn publish(&self, topology: Topology) {
+        let url = topology
+            .gateway(&self.own_gateway)
+            .map(|gateway| gateway.websocket_url());
+        self.announced.send_replace(url);
+        let mixnodes: usize = topology.layers.iter().map(Vec::len).sum();
+        let gateways = topology.gateways.len();
+        tracing::debug!(mixnodes, gateways, "topology fetched");
+        // Fails only when the client is stopping.
+        let _ = self
+            .inputs
+            .send(EngineInput::Topology(Box::new(topology)))
+            .await;
+        self.status.send_modify(|status| status.routable = true);
+    }
+
+    fn log_failure(&self, problem: &str, fetched_at: Option<Timestamp>, pause: Duration) {
+        let secs = pause.as_secs_f32();
+        match fetched_at {
+            Some(fetched_at) => {
+                let age = self
+                    .clock
+                    .now()
+                    .saturating_duration_since(fetched_at)
+                    .as_secs();
+                tracing::warn!(
+                    problem,
+                    "no fresh topology, the one in use is {age} s old; next attempt in {secs:.1} s"
+                );
+            }
+            None => tracing::warn!(problem, "no topology yet; next attempt in {secs:.1} s"),
+        }
+    }
+
+    fn note_age(&self, fetched_at: Option<Timestamp>) {
+        let now = self.clock.now();
+        let age = fetched_at.map(|fetched_at| now.saturating_duration_since(fetched_at));
+        self.status.send_modify(|status| status.topology_age = age);
+    }
+}
