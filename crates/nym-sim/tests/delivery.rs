@@ -1,10 +1,5 @@
 //! The promise of the whole: what was accepted arrives, once, whatever the links do.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "the builders of a test fail by panicking, as it does"
-)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
