@@ -219,3 +219,71 @@ fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_banner_names_the_program_its_version_and_the_protocol() {
+        let banner = banner();
+        let version = env!("CARGO_PKG_VERSION");
+        for said in [
+            "client",
+            version,
+            "protocol 0.11.0",
+            "usage: nym-client",
+            "--help",
+        ] {
+            assert!(banner.contains(said), "{banner}");
+        }
+        assert!(
+            Cli::try_parse_from(["nym-client"])
+                .unwrap()
+                .command
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn validators_are_a_comma_separated_list() {
+        let cli = [
+            "nym-client",
+            "run",
+            "--id",
+            "a",
+            "--validators",
+            "http://a,http://b",
+            "-p",
+            "5",
+        ];
+        let Some(Command::Run(args)) = Cli::try_parse_from(cli).unwrap().command else {
+            panic!("`run` is a command");
+        };
+        let overrides = args.common.overrides();
+        assert_eq!(overrides.validators.unwrap(), ["http://a", "http://b"]);
+        assert_eq!(overrides.port, Some(5));
+    }
+
+    #[test]
+    fn wrong_ids_gateways_and_flags_are_refused() {
+        for wrong in [
+            &["run"][..],
+            &["run", "--id", "../a"],
+            &["run", "--id", "a", "--gateway", "0"],
+            &["run", "--id", "a", "--port", "65536"],
+            &["run", "--id", "a", "--fastmode"],
+            &["fly"],
+        ] {
+            let line = [&["nym-client"][..], wrong].concat();
+            assert!(Cli::try_parse_from(line).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -251,3 +251,6 @@ impl EngineTask {
 async fn has_room_again(packets: &mpsc::Sender<MixPacket>) -> bool {
     packets.reserve_many(PACKETS_AT_ONCE).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -266,3 +266,6 @@ async fn write(
 fn lock(session: &Mutex<ClientSession>) -> MutexGuard<'_, ClientSession> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

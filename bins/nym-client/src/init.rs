@@ -185,3 +185,6 @@ fn save_agreed_keys(session: &mut ClientSession, key_files: &KeyFiles) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

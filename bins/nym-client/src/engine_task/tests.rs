@@ -1,0 +1,185 @@
+//! A real engine; the test is the apps, the gateway link and the validators.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nym_client_core::EngineConfig;
+use nym_daemon::entropy;
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
+use nym_protocol::validator::topology::{GatewayDescriptor, MixnodeDescriptor};
+use sphinx::PrivateKey;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::*;
+use crate::keys::OwnKeys;
+
+const BYTES_MAX: usize = 10_000;
+
+struct Fixture {
+    recipient: Recipient,
+    inputs: mpsc::Sender<EngineInput>,
+    orders: mpsc::Sender<AppOrder>,
+    packets: mpsc::Receiver<MixPacket>,
+    journeys: mpsc::Receiver<Journey>,
+    topology: Topology,
+    _tasks: JoinSet<()>,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        let topology = topology();
+        let gateway = topology.gateways[0].identity;
+        let keys = OwnKeys::generate(&mut entropy());
+        let recipient = keys.recipient(gateway);
+        let config = EngineConfig {
+            unacknowledged_bytes_max: BYTES_MAX,
+            trace_journeys: true,
+            ..EngineConfig::default()
+        };
+        let engine = Engine::new(keys.into_engine_keys(gateway), config, entropy());
+        let (inputs_in, inputs) = mpsc::channel(16);
+        let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
+        let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
+        let (arrived, _) = mpsc::channel(16);
+        let (journeys_in, journeys) = mpsc::channel(16);
+        let queues = EngineQueues {
+            inputs,
+            orders,
+            packets: packets_in,
+            arrived,
+            journeys: Some(journeys_in),
+        };
+        let task = EngineTask::new(engine, Clock::start(), BYTES_MAX, queues);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task.run(CancellationToken::new()));
+        Self {
+            recipient,
+            inputs: inputs_in,
+            orders: orders_in,
+            packets,
+            journeys,
+            topology,
+            _tasks: tasks,
+        }
+    }
+
+    async fn tell(&self, input: EngineInput) {
+        self.inputs.send(input).await.unwrap();
+        // The task has taken the input in when the queue is empty again.
+        while self.inputs.capacity() < self.inputs.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn connect(&self) {
+        self.tell(EngineInput::Topology(Box::new(self.topology.clone())))
+            .await;
+        self.tell(EngineInput::LinkUp).await;
+    }
+
+    async fn send(&self, len: usize) -> oneshot::Receiver<Result<MessageId, SendError>> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Send {
+            recipient: Box::new(self.recipient),
+            message: vec![0; len],
+            with_reply_surb: false,
+        };
+        self.orders.send(AppOrder { order, answer }).await.unwrap();
+        answered
+    }
+}
+
+fn topology() -> Topology {
+    let identity = || IdentityKeyPair::generate(&mut entropy()).public_key();
+    let sphinx_key = || PrivateKey::generate(&mut entropy()).public_key();
+    let mix_address = SocketAddr::from(([10, 0, 0, 1], 1789));
+    let layer = |layer| {
+        let identity: IdentityPublicKey = identity();
+        vec![MixnodeDescriptor {
+            identity,
+            sphinx_key: sphinx_key(),
+            mix_address,
+            layer,
+        }]
+    };
+    Topology {
+        layers: [layer(1), layer(2), layer(3)],
+        gateways: vec![GatewayDescriptor {
+            identity: identity(),
+            sphinx_key: sphinx_key(),
+            mix_address,
+            client_address: "ws://10.0.0.1:9000".to_owned(),
+        }],
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_flow_while_the_link_is_up_and_rest_while_it_is_down() {
+    let mut fixture = Fixture::start();
+    assert!(
+        timeout(Duration::from_secs(5), fixture.packets.recv())
+            .await
+            .is_err()
+    );
+    fixture.connect().await;
+    for _ in 0..20 {
+        fixture.packets.recv().await.unwrap();
+    }
+    fixture.tell(EngineInput::LinkDown).await;
+    while fixture.packets.try_recv().is_ok() {}
+    assert!(
+        timeout(Duration::from_secs(5), fixture.packets.recv())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_of_a_message_is_told_to_who_wants_to_know() {
+    let mut fixture = Fixture::start();
+    fixture.connect().await;
+    let message = fixture.send(10).await.await.unwrap().unwrap();
+    let journey = fixture.journeys.recv().await.unwrap();
+    assert_eq!((journey.message, journey.hops.len()), (message, 4));
+}
+
+#[tokio::test]
+async fn a_message_without_a_topology_is_refused() {
+    let fixture = Fixture::start();
+    assert_eq!(
+        fixture.send(1).await.await.unwrap(),
+        Err(SendError::NoTopology)
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_can_never_fit_is_refused_and_one_that_fits_exactly_is_not() {
+    let fixture = Fixture::start();
+    fixture.connect().await;
+    let refused = fixture.send(BYTES_MAX + 1).await.await.unwrap();
+    assert!(
+        matches!(refused, Err(SendError::QueueFull { .. })),
+        "{refused:?}"
+    );
+    fixture.send(BYTES_MAX).await.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_app_waits_for_room_and_is_refused_when_the_link_goes_down() {
+    let fixture = Fixture::start();
+    fixture.connect().await;
+    fixture.send(BYTES_MAX).await.await.unwrap().unwrap();
+    let mut waiting = fixture.send(1).await;
+    let patience = Duration::from_millis(50);
+    assert!(
+        timeout(patience, &mut waiting).await.is_err(),
+        "there is no room"
+    );
+    fixture.tell(EngineInput::LinkDown).await;
+    let refused = waiting.await.unwrap();
+    assert!(
+        matches!(refused, Err(SendError::QueueFull { .. })),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,178 @@
+//! Real sockets; the test is the gateway on one side and the engine on the other.
+
+use nym_packet::address::HopAddress;
+use nym_packet::frame::PacketMode;
+use nym_packet::geometry::PacketSize;
+use nym_packet::keys::IdentityKeyPair;
+use nym_protocol::ws::WsMessage;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::*;
+
+const KEYS: [u8; SharedKeys::LEN] = [7; SharedKeys::LEN];
+
+struct Gateway {
+    listener: TcpListener,
+    keys: SharedKeys,
+}
+
+impl Gateway {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self {
+            listener,
+            keys: SharedKeys::from_bytes(&KEYS),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}", self.listener.local_addr().unwrap())
+    }
+
+    /// Takes a connection and answers its login.
+    async fn admit(&self, status: bool) -> WebSocket {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        let accepted = WebSocket::accept(stream, WebSocketLimits::default()).await;
+        let (mut socket, _) = accepted.unwrap();
+        let Some(Incoming::Message(WsMessage::Text(request))) = socket.receive().await.unwrap()
+        else {
+            panic!("a client logs in first");
+        };
+        assert!(request.contains(r#""type":"authenticate""#), "{request}");
+        let answer = format!(r#"{{"type":"authenticate","status":{status}}}"#);
+        socket.send(WsMessage::Text(answer)).await.unwrap();
+        socket
+    }
+
+    async fn packet(&self, socket: &mut WebSocket) -> MixPacket {
+        loop {
+            if let Incoming::Message(WsMessage::Binary(frame)) =
+                socket.receive().await.unwrap().unwrap()
+            {
+                return MixPacket::from_bytes(&self.keys.open(&frame).unwrap()).unwrap();
+            }
+        }
+    }
+}
+
+/// The link, and what the engine would hold of it.
+struct Link {
+    inputs: mpsc::Receiver<EngineInput>,
+    packets: mpsc::Sender<MixPacket>,
+    status: watch::Receiver<ClientStatus>,
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Link {
+    fn start(listener: String, announced: Option<String>) -> Self {
+        let (inputs_in, inputs) = mpsc::channel(16);
+        let (packets, packets_out) = mpsc::channel(16);
+        let status = Arc::new(watch::Sender::new(ClientStatus::default()));
+        let link = GatewayLink {
+            client: IdentityKeyPair::from_seed(&[1; 32]).public_key(),
+            keys: Arc::new(SharedKeys::from_bytes(&KEYS)),
+            listener,
+            announced: watch::channel(announced).1,
+            connect_timeout: Duration::from_secs(5),
+            clock: Clock::start(),
+            inputs: inputs_in,
+            packets: packets_out,
+            status: Arc::clone(&status),
+            rng: nym_daemon::entropy(),
+        };
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(link.run(shutdown.clone()));
+        let status = status.subscribe();
+        Self {
+            inputs,
+            packets,
+            status,
+            shutdown,
+            tasks,
+        }
+    }
+
+    async fn input(&mut self) -> EngineInput {
+        self.inputs.recv().await.unwrap()
+    }
+}
+
+fn packet(fill: u8) -> MixPacket {
+    let next_hop = HopAddress::from(std::net::SocketAddr::from(([10, 0, 0, 1], 1789)));
+    let bytes = vec![fill; PacketSize::Regular.packet_len()];
+    MixPacket::new(PacketMode::Mix, next_hop, bytes).unwrap()
+}
+
+#[tokio::test]
+async fn packets_go_out_and_pushes_come_in() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    assert!(
+        link.status
+            .wait_for(|status| status.connected)
+            .await
+            .is_ok()
+    );
+
+    link.packets.send(packet(1)).await.unwrap();
+    assert_eq!(
+        gateway.packet(&mut socket).await.to_bytes(),
+        packet(1).to_bytes()
+    );
+    let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
+    socket.send(push).await.unwrap();
+    let EngineInput::Push(pushed) = link.input().await else {
+        panic!("a push is handed on");
+    };
+    assert_eq!(pushed, b"pushed");
+
+    link.shutdown.cancel();
+    while let Some(ended) = link.tasks.join_next().await {
+        ended.unwrap();
+    }
+    while let Ok(Some(_)) = socket.receive().await {}
+}
+
+#[tokio::test]
+async fn a_lost_link_is_made_anew_and_what_was_queued_meanwhile_is_dropped() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    socket.close(CloseCode::GoingAway, "").await;
+    assert!(matches!(link.input().await, EngineInput::LinkDown));
+
+    for _ in 0..10 {
+        link.packets.send(packet(1)).await.unwrap();
+    }
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    link.packets.send(packet(2)).await.unwrap();
+    assert_eq!(
+        gateway.packet(&mut socket).await.to_bytes(),
+        packet(2).to_bytes()
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_followed_by_another_attempt_on_another_socket() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let _refused = gateway.admit(false).await;
+    let _admitted = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+}
+
+#[tokio::test]
+async fn a_gateway_that_moved_is_found_where_the_topology_says() {
+    let gone = Gateway::open().await.url();
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gone, Some(gateway.url()));
+    let _socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+}
