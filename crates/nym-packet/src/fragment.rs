@@ -455,6 +455,18 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_zero_and_links_to_the_own_set_are_refused() {
+        assert_eq!(
+            parse(&[0x80, 0, 0, 0, 1, 1, 0]),
+            Err(malformed(HeaderField::SetId))
+        );
+        for linked in [0, 1] {
+            let header = parse(&[0x80, 0, 0, 1, 1, 1, 0x80, 0, 0, linked]);
+            assert_eq!(header, Err(malformed(HeaderField::Link)));
+        }
+    }
+
+    #[test]
     fn short_headers_are_refused_at_either_length() {
         let bytes = [0x80, 0, 0, 1, 1, 1, 0x80, 0, 0, 2];
         let error = |needed, found| Err(FragmentError::TooShort { needed, found });

@@ -194,11 +194,21 @@ fn ring_beside_the_way_is_refused_too() {
 
 #[test]
 fn links_that_are_not_mutual_join_nothing() {
-    let mut reassembler = reassembler();
-    let mut sets = full_set(1, None, Some(2));
-    sets.extend(full_set(2, Some(3), None));
-    assert_eq!(insert_all(&mut reassembler, sets), []);
-    assert_eq!(reassembler.pending_sets(), 2);
+    // The second set has another set before it, or the first another set behind it.
+    for (next_of_first, previous_of_second) in [(2, 3), (3, 1)] {
+        for second_comes_first in [false, true] {
+            let mut sets = [
+                full_set(1, None, Some(next_of_first)),
+                full_set(2, Some(previous_of_second), None),
+            ];
+            if second_comes_first {
+                sets.reverse();
+            }
+            let mut reassembler = reassembler();
+            assert_eq!(insert_all(&mut reassembler, sets.concat()), []);
+            assert_eq!(reassembler.pending_sets(), 2);
+        }
+    }
 }
 
 #[test]
@@ -290,6 +300,30 @@ fn longest_idle_set_goes_when_memory_is_full() {
     assert_eq!(
         reassembler.insert(NOW, fragment(1, 2, 2, &[0; 10])),
         Ok(None)
+    );
+}
+
+#[test]
+fn set_that_grows_is_not_the_one_to_go() {
+    let one_set = SET_COST + FRAGMENT_COST + 10;
+    let limits = ReassemblyLimits {
+        memory: 2 * one_set,
+        ..limits()
+    };
+    let mut reassembler = Reassembler::new(limits);
+    for set in 1..=2 {
+        assert_eq!(
+            reassembler.insert(NOW, fragment(set, 2, 1, &[0; 10])),
+            Ok(None)
+        );
+    }
+    let whole = reassembler
+        .insert(NOW, fragment(1, 2, 2, &[0; 10]))
+        .unwrap();
+    assert_eq!(whole.map(|whole| whole.set_ids), Some(vec![id(1)]));
+    assert_eq!(
+        (reassembler.pending_sets(), reassembler.forgotten_sets()),
+        (0, 1)
     );
 }
 
