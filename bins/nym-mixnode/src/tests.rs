@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use axum::Router;
+use axum::routing::get;
 use nym_daemon::home::Home;
 use nym_node::keys::KeyPaths;
 use nym_protocol::validator::bond::{Coin, Layer};
@@ -76,6 +78,32 @@ async fn a_node_without_a_validator_serves_its_pages_and_stops() {
     shutdown.cancel();
     tasks.join_next().await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(mix).await.is_err());
+}
+
+#[tokio::test]
+async fn a_node_in_the_place_of_another_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    let validator = HttpServer::bind(any_port, HttpLimits::default())
+        .await
+        .unwrap();
+    let url = format!("http://{}", validator.address()).parse().unwrap();
+    let node = Mixnode::bind(Config::on_loopback("one", dir.path(), vec![url]))
+        .await
+        .unwrap();
+    let list = [bond("127.0.0.1", node.addresses().mix.port(), "them")];
+    let list = serde_json::to_string(&list).unwrap();
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let pages = Router::new().fallback(get(move || async { list }));
+    tasks.spawn(validator.run(pages, shutdown.clone()));
+    let error = node.run(shutdown.clone()).await.unwrap_err();
+    assert!(
+        matches!(error, MixnodeError::AddressTaken { .. }),
+        "{error}"
+    );
+    shutdown.cancel();
+    tasks.join_all().await;
 }
 
 #[tokio::test]

@@ -226,6 +226,28 @@ async fn a_gateway_delivers_and_does_not_forward() {
 }
 
 #[tokio::test]
+async fn a_slow_delivery_holds_the_link_back_and_loses_nothing() {
+    let (sender, mut deliveries) = mpsc::channel(1);
+    let mut bench = Bench::start(Role::Gateway(Collect(sender))).await;
+    // More than what fits into the queues of both workers, 84 to a read.
+    let count = 2 * BATCHES_QUEUED * 84 + 500;
+    let mut bytes = Vec::with_capacity(count * PacketSize::Ack.frame_len());
+    for _ in 0..count {
+        bench
+            .frame(PacketSize::Ack, Duration::ZERO, true)
+            .encode_into(&mut bytes);
+    }
+    let mut link = TcpStream::connect(bench.node).await.unwrap();
+    let mut writing = JoinSet::new();
+    writing.spawn(async move { link.write_all(&bytes).await.map(|()| link) });
+    for _ in 0..count {
+        assert_eq!(deliveries.recv().await.unwrap().message, b"hello");
+    }
+    assert_eq!(bench.counters.rejected(), RejectCounts::default());
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn packets_that_wait_are_sent_before_stopping() {
     let mut bench = Bench::start(Role::mix_node()).await;
     let frame = bench.frame(PacketSize::Ack, Duration::from_millis(100), false);
