@@ -80,7 +80,7 @@ fn run_binary(vectors: &mut VectorFile) {
             )),
             other => Err(format!("unknown type {other}")),
         };
-        same_frames(encode(Form::Binary)?, encode(Form::Text)?, case)?;
+        same_frames(&encode(Form::Binary)?, &encode(Form::Text)?, case)?;
         let parsed = v0_11::parse_binary_response(&hex(&case["binary"]));
         parsed
             .map(drop)
@@ -274,7 +274,7 @@ fn run_dialect_newest(vectors: &mut VectorFile) {
                 .map_err(|error| error.to_string())
                 .and_then(|response| encode_sender_tags_response(form, &response)),
         };
-        same_frames(encode(Form::Binary)?, encode(Form::Text)?, case)?;
+        same_frames(&encode(Form::Binary)?, &encode(Form::Text)?, case)?;
         Response::parse_text(text(&case["text"]))
             .map(drop)
             .map_err(|error| error.to_string())
@@ -610,11 +610,11 @@ fn split_error(message: &str) -> (ErrorKind, &str) {
     panic!("{message:?} names no kind of error");
 }
 
-fn same_frames(binary: WsMessage, text_frame: WsMessage, case: &Value) -> Checked {
-    equal("binary", &binary, &WsMessage::Binary(hex(&case["binary"])))?;
+fn same_frames(binary: &WsMessage, text_frame: &WsMessage, case: &Value) -> Checked {
+    equal("binary", binary, &WsMessage::Binary(hex(&case["binary"])))?;
     equal(
         "text",
-        &text_frame,
+        text_frame,
         &WsMessage::Text(text(&case["text"]).to_owned()),
     )
 }

@@ -63,8 +63,11 @@ super::vector_files! {
     ]);
 }
 
+/// Checks one case; panics where it differs.
+type Check = fn(&Value);
+
 /// Runs each case by the function for its `type`.
-fn each_of_type(file: &mut VectorFile, checks: &[(&str, fn(&Value))]) {
+fn each_of_type(file: &mut VectorFile, checks: &[(&str, Check)]) {
     file.each("vectors", |case| {
         let kind = case["type"].as_str().expect("a case has a type");
         let check = checks.iter().find(|(name, _)| *name == kind);

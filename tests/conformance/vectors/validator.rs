@@ -30,7 +30,10 @@ fn call(value: &Value) {
         .iter()
         .map(|body| body.as_str().expect("a body is text"))
         .collect();
-    let limit = || case.field("page_limit").as_u64().map(|limit| limit as u32);
+    let limit = || {
+        let limit = case.field("page_limit").as_u64();
+        limit.map(|limit| u32::try_from(limit).expect("a page limit fits 32 bits"))
+    };
     let name = case.text("call");
     let (urls, result) = match name {
         "all mixnodes (paged contract query)" => {
@@ -109,7 +112,7 @@ fn failure(value: &Value) {
     let expected = case
         .field("outcome")
         .get("ok")
-        .map(|count| count.as_u64().unwrap() as usize);
+        .map(|count| usize::try_from(count.as_u64().unwrap()).expect("a count fits"));
     let Some(body) = case.get("body") else {
         // Nothing was received, so there is nothing to parse.
         assert_eq!(expected, None);
