@@ -88,18 +88,23 @@ async fn read(
     context: &AppContext,
     answers: mpsc::Sender<WsMessage>,
 ) -> Ended {
-    while let Some(message) = stream.next().await {
+    let mut ahead = None;
+    loop {
+        let message = match ahead.take() {
+            Some(message) => message,
+            None => stream.next().await,
+        };
         let output = match message {
-            Ok(Message::Text(text)) => lock(session).handle_text(&text),
-            Ok(Message::Binary(frame)) => lock(session).handle_binary(&frame),
-            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            Ok(Message::Close(_)) => return Ended::ByApp,
-            Err(error) if is_too_long(&error) => return Ended::TooLong,
-            Err(_) => return Ended::ByApp,
+            Some(Ok(Message::Text(text))) => lock(session).handle_text(&text),
+            Some(Ok(Message::Binary(frame))) => lock(session).handle_binary(&frame),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Err(error)) if is_too_long(&error) => return Ended::TooLong,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Ended::ByApp,
         };
         let frames = match output {
             Some(Output::Request(asked)) => {
-                let answer = perform(asked.request, context).await;
+                let performing = perform(asked.request, context);
+                let answer = reading_ahead(performing, &mut stream, &mut ahead).await;
                 lock(session).answer(asked.token, answer)
             }
             Some(Output::Respond(frame)) => vec![frame],
@@ -111,7 +116,29 @@ async fn read(
             }
         }
     }
-    Ended::ByApp
+}
+
+/// Waits for an answer and reads on meanwhile, up to the next message that is no ping.
+///
+/// A request may have to wait long for room in the queue of messages. An app that waits for its
+/// answer gets its pings answered; one that sends on is not read from, until there is room.
+async fn reading_ahead<T>(
+    answering: impl Future<Output = T>,
+    stream: &mut SplitStream<WebSocket>,
+    ahead: &mut Option<Option<Result<Message, axum::Error>>>,
+) -> T {
+    tokio::pin!(answering);
+    loop {
+        // Both branches are cancel-safe.
+        tokio::select! {
+            answer = &mut answering => return answer,
+            message = stream.next(), if ahead.is_none() => {
+                if !matches!(message, Some(Ok(Message::Ping(_) | Message::Pong(_)))) {
+                    *ahead = Some(message);
+                }
+            }
+        }
+    }
 }
 
 async fn write(

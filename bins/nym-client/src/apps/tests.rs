@@ -168,6 +168,29 @@ async fn the_seed_is_spoken_on_the_plain_path() {
 }
 
 #[tokio::test]
+async fn pings_are_answered_while_a_request_waits_and_what_follows_is_read_later() {
+    let mut socket = Socket::open().await;
+    let mut app = socket.connect("/").await;
+    app.say(&format!(
+        r#"{{"type":"send","message":"m","recipient":"{ADDRESS}"}}"#
+    ))
+    .await;
+    let AppOrder { answer, .. } = socket.orders.recv().await.unwrap();
+    for _ in 0..3 {
+        app.0.ping().await.unwrap();
+        assert_eq!(app.0.receive().await.unwrap(), Some(Incoming::Pong));
+    }
+    app.say(r#"{"type":"selfAddress"}"#).await;
+    answer.send(Err(SendError::NoTopology)).unwrap();
+    let WsMessage::Text(refusal) = app.hear().await else {
+        panic!("the seed answers in text");
+    };
+    assert!(refusal.contains("error"), "{refusal}");
+    let address = format!(r#"{{"type":"selfAddress","address":"{ADDRESS}"}}"#);
+    assert_eq!(app.hear().await, WsMessage::Text(address));
+}
+
+#[tokio::test]
 async fn a_path_pins_the_dialect() {
     let socket = Socket::open().await;
     let mut app = socket.connect("/v0.11").await;
