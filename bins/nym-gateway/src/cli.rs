@@ -1,0 +1,319 @@
+//! The command line.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::home::{Home, Id, Kind, ProgramHome};
+use nym_daemon::shutdown::{Shutdown, Signal};
+use nym_daemon::{config, logging};
+use nym_packet::keys::public_key_to_base58;
+use nym_protocol::PROTOCOL_VERSION;
+
+use crate::config::{Config, FileConfig, Overrides};
+use crate::init::{InitError, InitOptions, Initialised, init};
+use crate::{Gateway, GatewayError};
+
+/// A mailbox for the clients of a mixnet
+///
+/// Clients send their packets through it, and it keeps what arrives for them until they come for
+/// it. Mix nodes hand it the packets at the end of their way.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "nym-gateway",
+    version = nym_daemon::version!(),
+    after_help = "Examples:\n  \
+        nym-gateway init --id one --host 203.0.113.7 --validators http://198.51.100.1:1317\n  \
+        nym-gateway run --id one\n\n\
+        Exit status: 0 success, 1 failure, 2 usage or configuration, 130 interrupted"
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Log filter, as in RUST_LOG
+    #[arg(long, value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+
+    /// Directory of all files, instead of NYM_HOME or ~/.nym
+    #[arg(long, value_name = "DIR", global = true)]
+    pub home: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make keys and write a configuration; of an existing gateway, keep keys and messages
+    Init(InitArgs),
+    /// Serve clients until interrupted
+    Run(RunArgs),
+}
+
+/// `init`.
+#[derive(Args, Clone, Debug)]
+pub struct InitArgs {
+    /// Name of the gateway
+    #[arg(long, value_name = "ID")]
+    pub id: Id,
+
+    /// IP address to listen on
+    #[arg(long, value_name = "IP")]
+    pub host: IpAddr,
+
+    /// What else is written down
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// `run`. What is given here wins over the configuration file.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Name of the gateway
+    #[arg(long, value_name = "ID")]
+    pub id: Id,
+
+    /// IP address to listen on
+    #[arg(long, value_name = "IP")]
+    pub host: Option<IpAddr>,
+
+    /// What else is changed for this run
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// What `init` writes down and `run` changes for one run.
+#[derive(Args, Clone, Debug)]
+pub struct CommonArgs {
+    /// Host that others reach this gateway by [default: the IP address it listens on]
+    #[arg(long, value_name = "HOST")]
+    pub announce_host: Option<String>,
+
+    /// Port for packets [default: 1789]
+    #[arg(long, value_name = "PORT")]
+    pub mix_port: Option<u16>,
+
+    /// Port for clients [default: 9000]
+    #[arg(long, value_name = "PORT")]
+    pub clients_port: Option<u16>,
+
+    /// Address of the operator's pages, empty for none [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_api: Option<String>,
+
+    /// Where the gateway stands, in your words
+    #[arg(long, value_name = "TEXT")]
+    pub location: Option<String>,
+
+    /// Database with clients' keys and messages [default: in the gateway's directory]
+    #[arg(long, value_name = "FILE")]
+    pub clients_ledger: Option<PathBuf>,
+
+    /// Without effect: messages are in the database
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub inboxes: Option<PathBuf>,
+
+    /// Validators that the gateway announces itself to
+    #[arg(long, value_name = "URL,…", value_delimiter = ',')]
+    pub validators: Option<Vec<String>>,
+
+    /// Contract that validators are asked about
+    #[arg(long, value_name = "ADDRESS")]
+    pub mixnet_contract: Option<String>,
+}
+
+impl CommonArgs {
+    fn into_overrides(self, host: Option<IpAddr>) -> Overrides {
+        Overrides {
+            host,
+            announce_host: self.announce_host,
+            mix_port: self.mix_port,
+            clients_port: self.clients_port,
+            http_api: self.http_api,
+            location: self.location,
+            clients_ledger: self.clients_ledger,
+            validators: self.validators,
+            mixnet_contract: self.mixnet_contract,
+        }
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// A [`Failure`] to show to the person who typed it.
+pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    logging::init(cli.log.as_deref()).map_err(Failure::usage)?;
+    let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
+    match cli.command {
+        Command::Init(args) => set_up(args, home),
+        Command::Run(args) => serve(args, &home).await,
+    }
+}
+
+fn set_up(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
+    let overrides = args.common.into_overrides(None);
+    let options = InitOptions {
+        home,
+        id: args.id,
+        host: args.host,
+        overrides,
+    };
+    let Initialised {
+        config,
+        config_file,
+        identity,
+        sphinx_key,
+    } = init(&options).map_err(|error| explain_init(&error))?;
+    let host = &config.announce_host;
+    if host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) {
+        tracing::warn!(%host, "nobody can reach the announced host; set it with --announce-host");
+    }
+    say(&format!(
+        "Configuration written: {}\n\
+         Identity key: {identity}\n\
+         Sphinx key: {}\n\
+         Host: {host}\n\
+         Mix port: {}\n\
+         Clients port: {}\n\
+         Location: {}\n\
+         Version: {PROTOCOL_VERSION}\n",
+        config_file.display(),
+        public_key_to_base58(&sphinx_key),
+        config.mix_port,
+        config.clients_port,
+        config.location,
+    ));
+    Ok(ExitCode::Success)
+}
+
+fn explain_init(error: &InitError) -> Failure {
+    let failure = Failure::from_error(error);
+    match error {
+        InitError::Config(_) => failure.with_code(ExitCode::Usage),
+        InitError::Home(_) => failure.advice("choose a directory with --home"),
+        InitError::Keys(_) => failure,
+    }
+}
+
+async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
+    let files = existing(home, &args.id)?;
+    let mut loaded = config::load::<FileConfig>(&files.config_file()).map_err(Failure::usage)?;
+    loaded.value.apply(&args.common.into_overrides(args.host));
+    let config = Config::from_file(loaded).map_err(Failure::usage)?;
+    if !config.keys.exist() {
+        let path = config.keys.private_identity.display();
+        return Err(Failure::usage(format!("there is no key file {path}"))
+            .advice("restore it, or make a new gateway with `nym-gateway init`"));
+    }
+
+    let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
+    let gateway = Gateway::bind(config)
+        .await
+        .map_err(|error| explain(&error))?;
+    let addresses = gateway.addresses();
+    let pages = addresses
+        .http
+        .map(|address| format!("Pages: http://{address}/health\n"));
+    say(&format!(
+        "Identity key: {}\n\
+         Sphinx key: {}\n\
+         Packets: {}\n\
+         Clients: ws://{}\n\
+         {}",
+        gateway.identity(),
+        public_key_to_base58(&gateway.sphinx_key()),
+        addresses.mix,
+        addresses.clients,
+        pages.unwrap_or_default(),
+    ));
+    gateway
+        .run(shutdown.token())
+        .await
+        .map_err(|error| explain(&error))?;
+    match shutdown.signal() {
+        Some(Signal::Interrupt) => Ok(ExitCode::Interrupted),
+        _ => Ok(ExitCode::Success),
+    }
+}
+
+fn explain(error: &GatewayError) -> Failure {
+    let failure = Failure::from_error(error);
+    match error {
+        GatewayError::AddressTaken { .. } => failure.advice(
+            "announce another host or port, or wait until the validator has forgotten the other",
+        ),
+        GatewayError::Bind { .. } => {
+            failure.advice("choose others with --host, --mix-port, --clients-port and --http-api")
+        }
+        GatewayError::Store(_) => failure.advice(
+            "choose another file with --clients-ledger, or end the program that uses this one",
+        ),
+        _ => failure,
+    }
+}
+
+/// The files of a gateway that was initialised.
+fn existing(home: &Home, id: &Id) -> Result<ProgramHome, Failure> {
+    let files = home.program(Kind::Gateway, id);
+    let config_file = files.config_file();
+    if config_file.exists() {
+        return Ok(files);
+    }
+    let problem = format!(
+        "there is no gateway `{id}`: {} is missing",
+        config_file.display()
+    );
+    let advice = format!("make it with `nym-gateway init --id {id} --host <IP>`");
+    Err(Failure::usage(problem).advice(advice))
+}
+
+fn cannot<E: Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::new(format!("cannot {what}: {error}"))
+}
+
+/// Writes to standard output; nobody has to be reading there.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_flag_is_refused_before_anything_starts() {
+        for line in [
+            &["nym-gateway"][..],
+            &["nym-gateway", "init", "--id", "a"],
+            &["nym-gateway", "init", "--id", "a/b", "--host", "127.0.0.1"],
+            &["nym-gateway", "init", "--id", "a", "--host", "localhost"],
+            &["nym-gateway", "run", "--id", "a", "--clients-port", "65536"],
+        ] {
+            assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn gateway_that_was_not_initialised_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let failure = existing(&Home::at(directory.path()), &"one".parse().unwrap()).unwrap_err();
+        assert_eq!(failure.exit_code(), ExitCode::Usage);
+        assert!(
+            failure.to_string().contains("nym-gateway init --id one"),
+            "{failure}"
+        );
+    }
+}

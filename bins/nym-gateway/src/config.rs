@@ -1,0 +1,121 @@
+//! What a gateway can be told: [`Config`], and the file it is read from.
+
+pub mod file;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nym_node::keys::KeyPaths;
+use nym_node::replay::ReplayLimits;
+use nym_protocol::validator::ValidatorUrl;
+use nym_transport::connections::ConnectionsConfig;
+use nym_transport::listener::ListenerLimits;
+
+use crate::client_connection::ClientLimits;
+use crate::store::Quotas;
+
+pub use self::file::{FileConfig, Overrides};
+
+/// Where packets are taken unless told otherwise.
+pub const MIX_PORT_DEFAULT: u16 = 1789;
+
+/// Where clients are taken unless told otherwise.
+pub const CLIENTS_PORT_DEFAULT: u16 = 9000;
+
+/// Where the operator's pages are unless told otherwise: on this machine only, because they show
+/// what happens at the moment it happens.
+pub const HTTP_ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
+
+/// The validator when none is named: one on this machine. There is no public one.
+pub const VALIDATOR_DEFAULT: &str = "http://127.0.0.1:1317";
+
+/// What is announced about the location when nothing is said.
+pub const LOCATION_DEFAULT: &str = "unknown";
+
+/// Connections of clients at a time.
+pub const CLIENT_CONNECTIONS_DEFAULT: usize = 12_000;
+
+/// How often the published figures change.
+pub const STATS_UPDATE_EVERY_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How often the figures are logged.
+pub const STATS_LOG_EVERY_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Everything that a gateway needs to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The host that others reach this gateway by: an IP address or DNS name without a port.
+    pub announce_host: String,
+    /// Connections of clients at a time; more wait.
+    pub client_connections: usize,
+    /// Bounds of each client's connection.
+    pub client_limits: ClientLimits,
+    /// Port for clients; 0 takes a free one.
+    pub clients_port: u16,
+    /// Bounds and times of outgoing connections.
+    pub connections: ConnectionsConfig,
+    /// The file of the database.
+    pub database: PathBuf,
+    /// Where the operator's pages are, if anywhere; port 0 takes a free one.
+    pub http_address: Option<SocketAddr>,
+    /// Name of the gateway on this machine.
+    pub id: String,
+    /// Where the keys are.
+    pub keys: KeyPaths,
+    /// Incoming links at a time.
+    pub links: usize,
+    /// Where to listen, for packets and clients.
+    pub listening_ip: IpAddr,
+    /// Where the gateway stands, in the operator's words.
+    pub location: String,
+    /// Port for packets; 0 takes a free one.
+    pub mix_port: u16,
+    /// How much the gateway keeps for clients.
+    pub quotas: Quotas,
+    /// How much the replay filter remembers.
+    pub replay: ReplayLimits,
+    /// How often the figures are logged.
+    pub stats_log_every: Duration,
+    /// How often the published figures change.
+    pub stats_update_every: Duration,
+    /// Whom to announce the gateway to; nobody, if it is empty.
+    pub validators: Vec<ValidatorUrl>,
+    /// Tasks that do cryptography at a time.
+    pub workers: NonZeroUsize,
+}
+
+impl Config {
+    /// A gateway for tests and private networks: on 127.0.0.1 at free ports, keys and database
+    /// in `data`, a directory that must exist.
+    #[must_use]
+    pub fn on_loopback(id: &str, data: &Path, validators: Vec<ValidatorUrl>) -> Self {
+        Self {
+            announce_host: Ipv4Addr::LOCALHOST.to_string(),
+            client_connections: CLIENT_CONNECTIONS_DEFAULT,
+            client_limits: ClientLimits::default(),
+            clients_port: 0,
+            connections: ConnectionsConfig::default(),
+            database: data.join(file::DATABASE),
+            http_address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
+            id: id.to_owned(),
+            keys: KeyPaths::in_directory(data),
+            links: ListenerLimits::default().connections,
+            listening_ip: Ipv4Addr::LOCALHOST.into(),
+            location: LOCATION_DEFAULT.to_owned(),
+            mix_port: 0,
+            quotas: Quotas::default(),
+            replay: ReplayLimits::default(),
+            stats_log_every: STATS_LOG_EVERY_DEFAULT,
+            stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
+            validators,
+            workers: processors(),
+        }
+    }
+}
+
+/// Processors of this machine, as far as they can be counted.
+fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

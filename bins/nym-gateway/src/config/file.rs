@@ -1,0 +1,619 @@
+//! The configuration file.
+//!
+//! The sections `gateway`, `clients_endpoint` and `debug` hold the keys that 0.11 gateways know,
+//! so such a file is read as it is. Keys of our own stand in `limits`, apart from two in
+//! `gateway` that have defaults.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
+use nym_node::keys::KeyPaths;
+use nym_node::replay::ReplayLimits;
+use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::validator::ValidatorUrl;
+use nym_protocol::validator::version::is_compatible;
+use nym_transport::connections::{AddressPolicy, ConnectionsConfig};
+use nym_transport::listener::ListenerLimits;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CLIENT_CONNECTIONS_DEFAULT, CLIENTS_PORT_DEFAULT, Config, HTTP_ADDRESS_DEFAULT,
+    LOCATION_DEFAULT, MIX_PORT_DEFAULT, STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT,
+    VALIDATOR_DEFAULT, processors,
+};
+use crate::client_connection::ClientLimits;
+use crate::store::Quotas;
+
+/// Name of the database in the data directory.
+pub(crate) const DATABASE: &str = "gateway.sqlite";
+
+/// What the file says, before it is checked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// Who this gateway is and where it listens.
+    pub gateway: GatewaySection,
+    /// What it keeps for clients, and where.
+    pub clients_endpoint: ClientsSection,
+    /// Nothing so far.
+    #[serde(default, skip_serializing)]
+    pub logging: EmptySection,
+    /// Times and bounds that 0.11 gateways know.
+    #[serde(default)]
+    pub debug: DebugSection,
+    /// Bounds of our own.
+    #[serde(default)]
+    pub limits: LimitsSection,
+}
+
+/// Section `gateway`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
+pub struct GatewaySection {
+    #[serde(default = "version")]
+    pub version: String,
+    pub id: String,
+    pub listening_address: IpAddr,
+    #[serde(default)]
+    pub announce_address: Option<String>,
+    #[serde(default = "mix_port")]
+    pub mix_port: u16,
+    #[serde(default = "clients_port")]
+    pub clients_port: u16,
+    #[serde(default = "http_api_address")]
+    pub http_api_address: String,
+    #[serde(default = "location")]
+    pub location: String,
+    pub private_identity_key_file: PathBuf,
+    pub public_identity_key_file: PathBuf,
+    pub private_sphinx_key_file: PathBuf,
+    pub public_sphinx_key_file: PathBuf,
+    #[serde(default = "validators", alias = "validator_rest_url")]
+    pub validator_rest_urls: OneOrMany,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixnet_contract_address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nym_root_directory: Option<PathBuf>,
+}
+
+/// Section `clients_endpoint`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
+pub struct ClientsSection {
+    pub ledger_path: PathBuf,
+    #[serde(default, skip_serializing)]
+    pub inboxes_directory: Option<PathBuf>,
+}
+
+/// A section without keys.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmptySection {}
+
+/// Section `debug`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
+pub struct DebugSection {
+    pub packet_forwarding_initial_backoff: HumanDuration,
+    pub packet_forwarding_maximum_backoff: HumanDuration,
+    pub initial_connection_timeout: HumanDuration,
+    pub maximum_connection_buffer_size: usize,
+    // Without effect here; 0.11 gateways know them.
+    #[serde(skip_serializing)]
+    pub cache_entry_ttl: Option<HumanDuration>,
+    #[serde(skip_serializing)]
+    pub presence_sending_delay: Option<HumanDuration>,
+    #[serde(skip_serializing)]
+    pub stored_messages_filename_length: Option<u16>,
+    #[serde(skip_serializing)]
+    pub message_retrieval_limit: Option<u16>,
+}
+
+impl Default for DebugSection {
+    fn default() -> Self {
+        let connections = ConnectionsConfig::default();
+        Self {
+            packet_forwarding_initial_backoff: connections.initial_backoff.into(),
+            packet_forwarding_maximum_backoff: connections.maximum_backoff.into(),
+            initial_connection_timeout: connections.connect_timeout.into(),
+            maximum_connection_buffer_size: connections.queue_len,
+            cache_entry_ttl: None,
+            presence_sending_delay: None,
+            stored_messages_filename_length: None,
+            message_retrieval_limit: None,
+        }
+    }
+}
+
+/// Section `limits`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
+pub struct LimitsSection {
+    pub workers: usize,
+    pub incoming_links: usize,
+    pub client_connections: usize,
+    pub client_messages_per_second: u32,
+    pub clients: usize,
+    pub inbox_messages: u64,
+    pub inbox_bytes: u64,
+    pub inboxes_bytes: u64,
+    pub public_next_hops_only: bool,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let quotas = Quotas::default();
+        Self {
+            workers: 0,
+            incoming_links: ListenerLimits::default().connections,
+            client_connections: CLIENT_CONNECTIONS_DEFAULT,
+            client_messages_per_second: ClientLimits::default().messages_per_second,
+            clients: quotas.clients_max,
+            inbox_messages: quotas.messages_per_client_max,
+            inbox_bytes: quotas.bytes_per_client_max,
+            inboxes_bytes: quotas.bytes_max,
+            public_next_hops_only: false,
+        }
+    }
+}
+
+fn version() -> String {
+    PROTOCOL_VERSION.to_owned()
+}
+
+const fn mix_port() -> u16 {
+    MIX_PORT_DEFAULT
+}
+
+const fn clients_port() -> u16 {
+    CLIENTS_PORT_DEFAULT
+}
+
+fn http_api_address() -> String {
+    HTTP_ADDRESS_DEFAULT.to_string()
+}
+
+fn location() -> String {
+    LOCATION_DEFAULT.to_owned()
+}
+
+fn validators() -> OneOrMany {
+    OneOrMany(vec![VALIDATOR_DEFAULT.to_owned()])
+}
+
+/// What the command line says instead of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// IP address to listen on.
+    pub host: Option<IpAddr>,
+    /// Host that others reach this gateway by.
+    pub announce_host: Option<String>,
+    /// Port for packets.
+    pub mix_port: Option<u16>,
+    /// Port for clients.
+    pub clients_port: Option<u16>,
+    /// Address of the operator's pages.
+    pub http_api: Option<String>,
+    /// Where the gateway stands.
+    pub location: Option<String>,
+    /// File of the database.
+    pub clients_ledger: Option<PathBuf>,
+    /// Validators; empty texts are left out.
+    pub validators: Option<Vec<String>>,
+    /// Contract that validators are asked about.
+    pub mixnet_contract: Option<String>,
+}
+
+impl FileConfig {
+    /// The file of a new gateway.
+    #[must_use]
+    pub fn new(id: &str, host: IpAddr, data: &Path) -> Self {
+        let keys = KeyPaths::in_directory(data);
+        Self {
+            gateway: GatewaySection {
+                version: version(),
+                id: id.to_owned(),
+                listening_address: host,
+                announce_address: Some(host.to_string()),
+                mix_port: mix_port(),
+                clients_port: clients_port(),
+                http_api_address: http_api_address(),
+                location: location(),
+                private_identity_key_file: keys.private_identity,
+                public_identity_key_file: keys.public_identity,
+                private_sphinx_key_file: keys.private_sphinx,
+                public_sphinx_key_file: keys.public_sphinx,
+                validator_rest_urls: validators(),
+                mixnet_contract_address: None,
+                nym_root_directory: None,
+            },
+            clients_endpoint: ClientsSection {
+                ledger_path: data.join(DATABASE),
+                inboxes_directory: None,
+            },
+            logging: EmptySection::default(),
+            debug: DebugSection::default(),
+            limits: LimitsSection::default(),
+        }
+    }
+
+    /// Takes over what the command line says.
+    pub fn apply(&mut self, overrides: &Overrides) {
+        fn set<T: Clone>(value: &mut T, other: Option<&T>) {
+            if let Some(other) = other {
+                *value = other.clone();
+            }
+        }
+        let gateway = &mut self.gateway;
+        set(&mut gateway.listening_address, overrides.host.as_ref());
+        set(&mut gateway.mix_port, overrides.mix_port.as_ref());
+        set(&mut gateway.clients_port, overrides.clients_port.as_ref());
+        set(&mut gateway.http_api_address, overrides.http_api.as_ref());
+        set(&mut gateway.location, overrides.location.as_ref());
+        set(
+            &mut self.clients_endpoint.ledger_path,
+            overrides.clients_ledger.as_ref(),
+        );
+        if let Some(urls) = &overrides.validators {
+            // `--validators ""` names none.
+            let named = urls.iter().filter(|url| !url.is_empty());
+            gateway.validator_rest_urls.0 = named.cloned().collect();
+        }
+        if overrides.announce_host.is_some() {
+            gateway
+                .announce_address
+                .clone_from(&overrides.announce_host);
+        }
+        if overrides.mixnet_contract.is_some() {
+            gateway
+                .mixnet_contract_address
+                .clone_from(&overrides.mixnet_contract);
+        }
+    }
+
+    /// Where the keys are.
+    #[must_use]
+    pub fn key_paths(&self) -> KeyPaths {
+        KeyPaths {
+            private_identity: self.gateway.private_identity_key_file.clone(),
+            public_identity: self.gateway.public_identity_key_file.clone(),
+            private_sphinx: self.gateway.private_sphinx_key_file.clone(),
+            public_sphinx: self.gateway.public_sphinx_key_file.clone(),
+        }
+    }
+
+    /// The text of a file with these values and a comment for every key.
+    ///
+    /// # Panics
+    ///
+    /// If a path is not UTF-8, which TOML cannot hold; ids and homes are checked to be.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let toml = toml::to_string(self).expect("numbers and UTF-8 texts have a TOML form");
+        let mut text = format!(
+            "# Configuration of a gateway. `nym-gateway run --id {}` reads it.\n\
+             # Times are texts such as \"1m 30s\" or \"20ms\", or numbers of milliseconds.\n\n",
+            self.gateway.id
+        );
+        for line in toml.lines() {
+            let key = line.split(" = ").next().unwrap_or_default();
+            if let Some((_, comment)) = COMMENTS.iter().find(|(known, _)| *known == key) {
+                let _ = writeln!(text, "# {comment}");
+            }
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+}
+
+/// What each key means.
+const COMMENTS: &[(&str, &str)] = &[
+    ("version", "Version of the protocol that this file is for."),
+    ("id", "Name of the gateway on this machine."),
+    (
+        "listening_address",
+        "IP address to listen on, for packets and clients.",
+    ),
+    (
+        "announce_address",
+        "Host that others reach this gateway by: an IP address or a name, no port.",
+    ),
+    ("mix_port", "Port for packets."),
+    ("clients_port", "Port for clients."),
+    (
+        "http_api_address",
+        "Address of the operator's pages; empty for none. They show what happens now: keep them private.",
+    ),
+    ("location", "Where the gateway stands, in your words."),
+    (
+        "private_identity_key_file",
+        "Ed25519 key that names the gateway.",
+    ),
+    ("public_identity_key_file", "Its public half."),
+    ("private_sphinx_key_file", "X25519 key that opens packets."),
+    ("public_sphinx_key_file", "Its public half."),
+    (
+        "validator_rest_urls",
+        "Validators that the gateway announces itself to; none if empty.",
+    ),
+    (
+        "mixnet_contract_address",
+        "Contract of the network; not used.",
+    ),
+    ("nym_root_directory", "Not used."),
+    (
+        "ledger_path",
+        "Database with the keys of clients and their messages.",
+    ),
+    (
+        "packet_forwarding_initial_backoff",
+        "Pause after the first failure to reach a next hop; doubles with each further one.",
+    ),
+    ("packet_forwarding_maximum_backoff", "Longest such pause."),
+    (
+        "initial_connection_timeout",
+        "Longest wait for a connection to a next hop.",
+    ),
+    (
+        "maximum_connection_buffer_size",
+        "Packets that wait for one next hop at most.",
+    ),
+    (
+        "workers",
+        "Tasks that open packets; 0 for one per processor.",
+    ),
+    ("incoming_links", "Connections of mix nodes at a time."),
+    ("client_connections", "Connections of clients at a time."),
+    (
+        "client_messages_per_second",
+        "Messages read from one client per second; it sends 55 on average.",
+    ),
+    ("clients", "Registered clients at most."),
+    (
+        "inbox_messages",
+        "Messages that wait for one client at most; more are not acknowledged.",
+    ),
+    (
+        "inbox_bytes",
+        "Bytes of messages that wait for one client at most.",
+    ),
+    (
+        "inboxes_bytes",
+        "Bytes of messages that wait for all clients at most.",
+    ),
+    (
+        "public_next_hops_only",
+        "Send packets to public addresses only.",
+    ),
+];
+
+impl Config {
+    /// Checks what a file says.
+    ///
+    /// # Errors
+    ///
+    /// The first value that makes no sense, with its line.
+    pub fn from_file(loaded: Loaded<FileConfig>) -> Result<Self, ConfigError> {
+        let Loaded {
+            value: file,
+            source,
+        } = loaded;
+        let keys = file.key_paths();
+        let FileConfig {
+            gateway,
+            clients_endpoint,
+            debug,
+            limits,
+            ..
+        } = file;
+        if !is_compatible(&gateway.version, PROTOCOL_VERSION) {
+            let allowed = format!("a version compatible with {PROTOCOL_VERSION}");
+            return Err(source.invalid("gateway.version", &gateway.version, &allowed));
+        }
+        let address_policy = if limits.public_next_hops_only {
+            AddressPolicy::Public
+        } else {
+            AddressPolicy::Any
+        };
+        Ok(Self {
+            announce_host: gateway
+                .announce_address
+                .unwrap_or_else(|| gateway.listening_address.to_string()),
+            client_connections: limits.client_connections,
+            client_limits: ClientLimits {
+                messages_per_second: limits.client_messages_per_second,
+                ..ClientLimits::default()
+            },
+            clients_port: gateway.clients_port,
+            connections: ConnectionsConfig {
+                address_policy,
+                connect_timeout: debug.initial_connection_timeout.get(),
+                initial_backoff: debug.packet_forwarding_initial_backoff.get(),
+                maximum_backoff: debug.packet_forwarding_maximum_backoff.get(),
+                queue_len: debug.maximum_connection_buffer_size,
+                ..ConnectionsConfig::default()
+            },
+            database: clients_endpoint.ledger_path,
+            http_address: http_address(&gateway.http_api_address, &source)?,
+            id: gateway.id,
+            keys,
+            links: limits.incoming_links,
+            listening_ip: gateway.listening_address,
+            location: gateway.location,
+            mix_port: gateway.mix_port,
+            quotas: Quotas {
+                clients_max: limits.clients,
+                messages_per_client_max: limits.inbox_messages,
+                bytes_per_client_max: limits.inbox_bytes,
+                bytes_max: limits.inboxes_bytes,
+            },
+            replay: ReplayLimits::default(),
+            stats_log_every: STATS_LOG_EVERY_DEFAULT,
+            stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
+            validators: validator_urls(&gateway.validator_rest_urls.0, &source)?,
+            workers: NonZeroUsize::new(limits.workers).unwrap_or_else(processors),
+        })
+    }
+}
+
+fn http_address(text: &str, source: &Source) -> Result<Option<SocketAddr>, ConfigError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let allowed = "an IP address with a port, such as 127.0.0.1:8001, or nothing";
+    let invalid = |_| source.invalid("gateway.http_api_address", text, allowed);
+    text.parse().map(Some).map_err(invalid)
+}
+
+fn validator_urls(texts: &[String], source: &Source) -> Result<Vec<ValidatorUrl>, ConfigError> {
+    let key = "gateway.validator_rest_urls";
+    let parse = |text: &String| {
+        text.parse::<ValidatorUrl>()
+            .map_err(|error| source.at_key(key, format!("`{key}`: {error}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nym_daemon::config;
+
+    use super::*;
+
+    fn file() -> FileConfig {
+        FileConfig::new("one", "10.0.0.1".parse().unwrap(), Path::new("/data"))
+    }
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        Config::from_file(config::parse("c.toml".as_ref(), text)?)
+    }
+
+    #[test]
+    fn rendered_file_means_what_it_was_made_of_and_comments_every_key() {
+        let mut file = file();
+        file.gateway.mixnet_contract_address = Some("contract".into());
+        file.gateway.nym_root_directory = Some("/root".into());
+        let text = file.render();
+        let loaded = config::parse::<FileConfig>("c.toml".as_ref(), &text).unwrap();
+        assert_eq!(loaded.value, file);
+        let mut previous = "";
+        for line in text.lines() {
+            let is_key = line.contains(" = ") && !line.starts_with('#');
+            assert!(!is_key || previous.starts_with("# "), "no comment: {line}");
+            previous = line;
+        }
+        for (key, _) in COMMENTS {
+            assert!(
+                text.contains(&format!("\n{key} = ")),
+                "no key for the comment on {key}"
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_of_the_file_are_those_of_the_code() {
+        let config = load(&file().render()).unwrap();
+        let code = Config::on_loopback("one", Path::new("/data"), Vec::new());
+        assert_eq!(config.quotas, code.quotas);
+        assert_eq!(config.client_limits, code.client_limits);
+        assert_eq!(config.connections, code.connections);
+        assert_eq!(config.http_address, Some(HTTP_ADDRESS_DEFAULT));
+        assert_eq!(config.keys, code.keys);
+        assert_eq!(config.database, code.database);
+    }
+
+    #[test]
+    fn file_of_a_0_11_gateway_is_read() {
+        let text = r#"
+            [gateway]
+            version = "0.11.0"
+            id = "old"
+            listening_address = "0.0.0.0"
+            announce_address = "gw.example"
+            mix_port = 1789
+            clients_port = 9000
+            private_identity_key_file = "/d/private_identity.pem"
+            public_identity_key_file = "/d/public_identity.pem"
+            private_sphinx_key_file = "/d/private_sphinx.pem"
+            public_sphinx_key_file = "/d/public_sphinx.pem"
+            validator_rest_urls = [ "http://a:1317", "http://b:1317" ]
+            mixnet_contract_address = "contract"
+            nym_root_directory = "/root"
+            [clients_endpoint]
+            inboxes_directory = "/d/inboxes"
+            ledger_path = "/d/client_ledger.sled"
+            [logging]
+            [debug]
+            presence_sending_delay = 10000
+            stored_messages_filename_length = 16
+            message_retrieval_limit = 5
+            cache_entry_ttl = "30s"
+        "#;
+        let config = load(text).unwrap();
+        assert_eq!(config.announce_host, "gw.example");
+        assert_eq!(config.validators.len(), 2);
+    }
+
+    #[test]
+    fn values_without_sense_are_named_with_their_line() {
+        let text = file().render();
+        for (from, to, problem) in [
+            ("\"0.11.0\"", "\"0.12.0\"", "`gateway.version` is 0.12.0"),
+            (
+                "127.0.0.1:8001",
+                "localhost",
+                "`gateway.http_api_address` is localhost",
+            ),
+            (VALIDATOR_DEFAULT, "validator", "`validator` is not"),
+            (
+                "clients_port = 9000",
+                "clients_prt = 9000",
+                "did you mean `clients_port`?",
+            ),
+        ] {
+            let error = load(&text.replace(from, to)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("c.toml line ") && error.contains(problem),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn command_line_wins_over_the_file() {
+        let mut file = file();
+        file.apply(&Overrides {
+            announce_host: Some("gw.example".into()),
+            clients_port: Some(1),
+            http_api: Some(String::new()),
+            validators: Some(vec![String::new()]),
+            ..Overrides::default()
+        });
+        let config = load(&file.render()).unwrap();
+        assert_eq!(
+            (config.announce_host.as_str(), config.clients_port),
+            ("gw.example", 1)
+        );
+        assert_eq!((config.http_address, config.validators), (None, Vec::new()));
+        assert_eq!(config.mix_port, MIX_PORT_DEFAULT);
+    }
+}

@@ -1,0 +1,354 @@
+//! A gateway, from binding its ports to closing them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nym_daemon::clock::Clock;
+use nym_daemon::entropy;
+use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_daemon::keys::KeyFileError;
+use nym_node::announce::Announcer;
+use nym_node::counters::Counters;
+use nym_node::delay_queue::QueueLimits;
+use nym_node::http::Description;
+use nym_node::keys::NodeKeys;
+use nym_node::pipeline::{self, Parts, PipelineError, Role};
+use nym_node::processor::{MAX_DELAY, Processor};
+use nym_node::replay::ReplayFilter;
+use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
+use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::gateway::ConnectionId;
+use nym_protocol::validator::announcement::AnnouncedNode;
+use nym_protocol::validator::{Gateway as GatewayDescription, GatewayBond};
+use nym_transport::connections::Connections;
+use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
+use nym_transport::frames::ReadTimeouts;
+use nym_transport::listener::{Listener, ListenerLimits};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::client_connection::Reception;
+use crate::config::Config;
+use crate::mailroom::{Desk, Exit, Mailroom};
+use crate::store::{Store, StoreError, StoreThread};
+
+/// How long packets and acknowledgements that are queued may take when the gateway stops.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Where a gateway listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Addresses {
+    /// For packets.
+    pub mix: SocketAddr,
+    /// For clients.
+    pub clients: SocketAddr,
+    /// For the operator.
+    pub http: Option<SocketAddr>,
+}
+
+/// Why a gateway did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// A validator knows another gateway at this host and port.
+    #[error("the validator knows another gateway at {host}:{mix_port}, with identity {identity}")]
+    AddressTaken {
+        /// The host that this gateway announces.
+        host: String,
+        /// The port that this gateway announces.
+        mix_port: u16,
+        /// The other gateway.
+        identity: String,
+    },
+    /// A port could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The conversation with the validators could not be set up.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed: {0}")]
+    Http(#[source] io::Error),
+    /// A key file is missing or wrong.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Packet processing ended by a defect.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread of the database cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A gateway whose ports are bound and whose database is open, and which has not begun to work.
+pub struct Gateway {
+    config: Config,
+    keys: NodeKeys,
+    mix: Listener,
+    clients: Listener,
+    http: Option<HttpServer>,
+    directory: Option<Directory>,
+    store: Store,
+}
+
+/// Binds a gateway and runs it until `shutdown` is cancelled.
+///
+/// # Errors
+///
+/// [`GatewayError`].
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), GatewayError> {
+    Gateway::bind(config).await?.run(shutdown).await
+}
+
+impl Gateway {
+    /// Reads the keys, making them if there are none, binds the ports and opens the database.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Keys`], [`GatewayError::Bind`], [`GatewayError::Directory`] or
+    /// [`GatewayError::Store`].
+    pub async fn bind(config: Config) -> Result<Self, GatewayError> {
+        let keys = NodeKeys::load_or_create(&config.keys, &mut entropy())?;
+        let directory = match config.validators.as_slice() {
+            [] => None,
+            urls => Some(Directory::new(urls.to_vec(), DirectoryLimits::default())?),
+        };
+        let mix = listen(&config, config.mix_port, config.links).await?;
+        let clients = listen(&config, config.clients_port, config.client_connections).await?;
+        let http = match config.http_address {
+            Some(address) => Some(
+                HttpServer::bind(address, HttpLimits::default())
+                    .await
+                    .map_err(|source| GatewayError::Bind { address, source })?,
+            ),
+            None => None,
+        };
+        let store = Store::open(&config.database, config.quotas)?;
+        Ok(Self {
+            config,
+            keys,
+            mix,
+            clients,
+            http,
+            directory,
+            store,
+        })
+    }
+
+    /// Where the gateway listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            mix: self.mix.address(),
+            clients: self.clients.address(),
+            http: self.http.as_ref().map(HttpServer::address),
+        }
+    }
+
+    /// Who the gateway is.
+    #[must_use]
+    pub fn identity(&self) -> IdentityPublicKey {
+        self.keys.identity.public_key()
+    }
+
+    /// The key that packets to this gateway are built with.
+    #[must_use]
+    pub fn sphinx_key(&self) -> PublicKey {
+        self.keys.sphinx.public_key()
+    }
+
+    /// What the gateway tells the validators: its host, and the ports that are bound.
+    #[must_use]
+    pub fn announced_as(&self) -> GatewayDescription {
+        let addresses = self.addresses();
+        GatewayDescription {
+            host: self.config.announce_host.clone(),
+            mix_port: addresses.mix.port(),
+            clients_port: addresses.clients.port(),
+            location: self.config.location.clone(),
+            sphinx_key: public_key_to_base58(&self.sphinx_key()),
+            identity_key: self.identity().to_string(),
+            version: PROTOCOL_VERSION.to_owned(),
+        }
+    }
+
+    /// Serves until `shutdown` is cancelled. Then nothing more is taken; what was taken is
+    /// delivered or stored, and its acknowledgements leave.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::AddressTaken`] when a validator knows another gateway in this place;
+    /// [`GatewayError::Http`], [`GatewayError::Pipeline`] and [`GatewayError::Thread`] when a
+    /// part of the gateway failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), GatewayError> {
+        let own = self.announced_as();
+        let Self {
+            config,
+            keys,
+            mix,
+            clients,
+            http,
+            directory,
+            store,
+        } = self;
+        let identity = Arc::new(keys.identity);
+        let clock = Clock::start();
+        let counters = Counters::start();
+        let connections = Connections::new(config.connections, entropy());
+        let exit = Exit {
+            connections: connections.clone(),
+            counters: counters.clone(),
+        };
+        let desk = Desk::new(exit);
+        let (thread, store) =
+            StoreThread::start(store, desk.on_stored()).map_err(GatewayError::Thread)?;
+        let mailroom = Mailroom {
+            desk: Arc::clone(&desk),
+            store,
+        };
+
+        // Whatever ends first, by the shutdown or by an error, ends the others.
+        let stop = shutdown.child_token();
+        let mut tasks = JoinSet::new();
+        let reception = Reception {
+            clock,
+            identity: Arc::clone(&identity),
+            limits: config.client_limits,
+            mailroom: mailroom.clone(),
+        };
+        tasks.spawn(receive_clients(clients, reception, stop.clone()));
+        let parts = Parts {
+            clock,
+            connections: connections.clone(),
+            counters: counters.clone(),
+            processor: Processor::new(keys.sphinx, MAX_DELAY),
+            queue_limits: QueueLimits::default(),
+            read_timeouts: ReadTimeouts::default(),
+            replay: ReplayFilter::new(config.replay, clock.now(), &mut entropy()),
+            role: Role::Gateway(mailroom),
+            workers: config.workers,
+        };
+        let token = stop.clone();
+        tasks.spawn(async move { Ok(pipeline::run(parts, mix, token).await?) });
+        let announced = match directory {
+            Some(directory) => {
+                let node = AnnouncedNode::Gateway(own.clone());
+                let announcer = Announcer::new(directory.clone(), node, identity);
+                let announced = announcer.announced();
+                tasks.spawn(announce(announcer, directory, own, stop.clone()));
+                announced
+            }
+            None => Default::default(),
+        };
+        if let Some(http) = http {
+            let location = config.location;
+            let description = Description {
+                location,
+                ..Description::default()
+            };
+            let pages = crate::http::router(counters.clone(), description, announced, desk);
+            let token = stop.clone();
+            tasks.spawn(async move { http.run(pages, token).await.map_err(GatewayError::Http) });
+        }
+        let token = stop.clone();
+        let (update_every, log_every) = (config.stats_update_every, config.stats_log_every);
+        tasks.spawn(async move {
+            counters.run(update_every, log_every, token).await;
+            Ok(())
+        });
+
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            stop.cancel();
+            // A task that panicked has told so; the gateway does not go on without it.
+            let ended = ended.unwrap_or(Err(GatewayError::Pipeline(PipelineError)));
+            outcome = outcome.and(ended);
+        }
+        // All tasks are gone, and with them every handle to the store.
+        thread.join().await;
+        connections.close(CLOSE_PATIENCE).await;
+        outcome
+    }
+}
+
+async fn listen(config: &Config, port: u16, count: usize) -> Result<Listener, GatewayError> {
+    let address = SocketAddr::new(config.listening_ip, port);
+    let limits = ListenerLimits {
+        connections: count,
+        ..ListenerLimits::default()
+    };
+    Listener::bind(address, limits)
+        .await
+        .map_err(|source| GatewayError::Bind { address, source })
+}
+
+/// Accepts clients until `stop` is cancelled and their connections have ended.
+async fn receive_clients(
+    listener: Listener,
+    reception: Reception,
+    stop: CancellationToken,
+) -> Result<(), GatewayError> {
+    let next = AtomicU64::new(0);
+    listener
+        .run(stop.clone(), |stream, _| {
+            let connection = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
+            reception.clone().serve(stream, connection, stop.clone())
+        })
+        .await;
+    Ok(())
+}
+
+/// Announces the gateway until `stop` is cancelled, unless another one has its place.
+async fn announce(
+    announcer: Announcer,
+    directory: Directory,
+    own: GatewayDescription,
+    stop: CancellationToken,
+) -> Result<(), GatewayError> {
+    if let Some(checked) = stop
+        .run_until_cancelled(check_place(&directory, &own))
+        .await
+    {
+        checked?;
+        announcer.run(entropy(), stop).await;
+    }
+    Ok(())
+}
+
+/// Asks a validator whether another gateway has this one's host and port. A gateway at the same
+/// host and another port is a neighbour. When no validator answers, the gateway goes on.
+async fn check_place(directory: &Directory, own: &GatewayDescription) -> Result<(), GatewayError> {
+    match directory.gateways(&mut entropy()).await {
+        Ok(list) => match rival(&list.bonds, own) {
+            None => Ok(()),
+            Some(rival) => Err(GatewayError::AddressTaken {
+                host: rival.host.clone(),
+                mix_port: rival.mix_port,
+                identity: rival.identity_key.clone(),
+            }),
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot check whether another gateway has this address");
+            Ok(())
+        }
+    }
+}
+
+/// The gateway in our place that is not us.
+fn rival<'a>(bonds: &'a [GatewayBond], own: &GatewayDescription) -> Option<&'a GatewayDescription> {
+    bonds.iter().map(|bond| &bond.gateway).find(|other| {
+        (&other.host, other.mix_port) == (&own.host, own.mix_port)
+            && other.identity_key != own.identity_key
+    })
+}

@@ -1,0 +1,217 @@
+//! A gateway with real sockets around it: what it promises to clients and to senders.
+
+#![cfg(test)]
+
+mod network;
+mod process;
+
+use nym_packet::address::HopAddress;
+use nym_packet::frame::PacketMode;
+use nym_packet::mix_packet::MixPacket;
+use nym_protocol::gateway::Refusal;
+use nym_protocol::ws::WsMessage;
+use nym_transport::websocket::{Incoming, WebSocket, WebSocketLimits};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use network::{Client, LastMixNode, NextHop, Running, message, soon};
+
+#[tokio::test]
+async fn message_for_an_online_client_is_pushed_and_acknowledged() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::new();
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    mix.send(&alice, 7);
+    assert_eq!(session.push().await, message(7));
+    assert_eq!(acks.ack().await, 7);
+}
+
+#[tokio::test]
+async fn messages_for_an_offline_client_are_acknowledged_and_pushed_once_in_order() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::registered(&gateway.contact).await;
+    for number in 0..100 {
+        mix.send(&alice, number);
+    }
+    for number in 0..100 {
+        assert_eq!(acks.ack().await, number);
+    }
+    let gateway = gateway.restart().await;
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    for number in 0..100 {
+        assert_eq!(session.push().await, message(number));
+    }
+    drop(session);
+
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    mix.send(&alice, 200);
+    assert_eq!(
+        session.push().await,
+        message(200),
+        "the older messages were removed"
+    );
+}
+
+#[tokio::test]
+async fn order_of_arrival_is_kept_when_a_client_reads_slowly() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::new();
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    for round in 0..20 {
+        for number in 0..100 {
+            mix.send(&alice, number);
+        }
+        // Reads nothing until all are acknowledged: some are in buffers, the others stored.
+        let mut acked: Vec<u8> = Vec::new();
+        while acked.len() < 100 {
+            acked.push(acks.ack().await);
+        }
+        acked.sort_unstable();
+        assert_eq!(acked, (0..100).collect::<Vec<u8>>());
+        for number in 0..100 {
+            assert_eq!(session.push().await, message(number), "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn message_for_a_stranger_is_not_acknowledged() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let alice = Client::registered(&gateway.contact).await;
+    mix.send(&Client::new(), 1);
+    mix.send(&alice, 2);
+    assert_eq!(acks.ack().await, 2);
+    assert_eq!(gateway.count("messages_refused_unknown").await, 1);
+    assert_eq!(gateway.count("acks_released").await, 1);
+}
+
+#[tokio::test]
+async fn packet_of_a_client_reaches_its_first_hop() {
+    let gateway = Running::start().await;
+    let mut first_hop = NextHop::start().await;
+    let mut session = Client::new().log_in(&gateway.contact).await.unwrap();
+    let address = HopAddress::new(first_hop.address());
+    let packet = MixPacket::new(PacketMode::Mix, address, vec![5; 2413]).unwrap();
+    let confirmation = session.send(&packet).await;
+    assert_eq!(
+        confirmation,
+        WsMessage::Text(r#"{"type":"send","status":true}"#.into())
+    );
+    assert_eq!(first_hop.frame().await, *packet.frame());
+}
+
+#[tokio::test]
+async fn newer_connection_replaces_the_older_and_gets_the_messages() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::new();
+    let mut older = alice.log_in(&gateway.contact).await.unwrap();
+    let mut newer = alice.log_in(&gateway.contact).await.unwrap();
+    older.closed().await;
+    mix.send(&alice, 9);
+    assert_eq!(newer.push().await, message(9));
+    assert_eq!(acks.ack().await, 9);
+    assert_eq!(gateway.count("clients_online").await, 1);
+}
+
+#[tokio::test]
+async fn client_can_register_again_only_when_it_is_offline() {
+    let gateway = Running::start().await;
+    let mut alice = Client::new();
+    let session = alice.log_in(&gateway.contact).await.unwrap();
+    let mut again = Client {
+        identity: alice.identity.clone(),
+        keys: None,
+    };
+    let refusal = again.log_in(&gateway.contact).await.err();
+    let message = "Registration failure - duplicate connection detected".to_owned();
+    assert_eq!(refusal, Some(Refusal::Gateway { message }));
+    drop(session);
+    // The gateway notices the end in its own time; the older keys must work until then.
+    alice.log_in(&gateway.contact).await.unwrap();
+}
+
+#[tokio::test]
+async fn login_that_is_cut_off_does_not_lock_the_client_out() {
+    let gateway = Running::start().await;
+    let mut alice = Client::registered(&gateway.contact).await;
+    for _ in 0..5 {
+        let session = alice.log_in(&gateway.contact).await.unwrap();
+        drop(session);
+    }
+    alice.log_in(&gateway.contact).await.unwrap();
+}
+
+#[tokio::test]
+async fn wrong_keys_are_not_recognised() {
+    let gateway = Running::start().await;
+    let alice = Client::registered(&gateway.contact).await;
+    let other = Client::registered(&gateway.contact).await;
+    let mut mallory = Client {
+        identity: alice.identity.clone(),
+        keys: other.keys.clone(),
+    };
+    let refusal = mallory.log_in(&gateway.contact).await.err();
+    assert_eq!(refusal, Some(Refusal::NotRecognised));
+}
+
+#[tokio::test]
+async fn whatever_else_connects_to_the_client_port_is_let_go() {
+    let gateway = Running::start().await;
+    for junk in [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"\x16\x03\x01",
+        b"",
+    ] {
+        let mut stream = TcpStream::connect(gateway.contact.addresses.clients)
+            .await
+            .unwrap();
+        stream.write_all(junk).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        let _ = soon("the gateway hangs up", stream.read_to_end(&mut rest)).await;
+    }
+    Client::new().log_in(&gateway.contact).await.unwrap();
+}
+
+#[tokio::test]
+async fn message_of_a_mebibyte_is_answered_and_a_longer_one_ends_the_connection() {
+    let gateway = Running::start().await;
+    let url = format!("ws://{}", gateway.contact.addresses.clients);
+    let limits = WebSocketLimits {
+        message_len: 2 << 20,
+        ..WebSocketLimits::default()
+    };
+    let mut socket = WebSocket::dial(&url, limits).await.unwrap();
+    socket
+        .send(WsMessage::Binary(vec![0; 1 << 20]))
+        .await
+        .unwrap();
+    let answer = soon("an answer", socket.receive()).await;
+    assert!(
+        matches!(answer, Ok(Some(Incoming::Message(_)))),
+        "{answer:?}"
+    );
+    // The gateway may hang up before all of it is written.
+    let _ = socket.send(WsMessage::Binary(vec![0; (1 << 20) + 1])).await;
+    let end = soon("the end", socket.receive()).await;
+    assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
+}
+
+#[tokio::test]
+async fn operator_sees_the_node_is_up() {
+    let gateway = Running::start().await;
+    let url = format!("http://{}/health", gateway.contact.addresses.http.unwrap());
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    assert_eq!(text, r#"{"status":"up","announced":false}"#);
+}

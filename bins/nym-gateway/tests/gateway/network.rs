@@ -1,0 +1,298 @@
+//! What surrounds the gateway under test: clients, a mix node before it, a mix node behind it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nym_gateway::{Addresses, Config, Gateway, GatewayError};
+use nym_packet::address::HopAddress;
+use nym_packet::frame::{Frame, PacketMode};
+use nym_packet::geometry::PacketSize;
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, PublicKey};
+use nym_packet::mix_packet::MixPacket;
+use nym_packet::time::Timestamp;
+use nym_protocol::gateway::client_session::Event;
+use nym_protocol::gateway::{ClientLogin, ClientSession, Refusal, SharedKeys};
+use nym_protocol::ws::WsMessage;
+use nym_transport::connections::{Connections, ConnectionsConfig};
+use nym_transport::frames::{FrameReader, ReadTimeouts};
+use nym_transport::websocket::{Incoming, WebSocket, WebSocketLimits};
+use sphinx::{Delay, Destination, Hop, Version};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing here takes as long unless it never happens.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes of a message in a regular packet.
+pub(crate) const MESSAGE_LEN: usize = 1643;
+
+/// Bytes of an acknowledgement packet.
+const ACK_LEN: usize = 386;
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not in time"))
+}
+
+/// How to reach a gateway.
+#[derive(Clone, Copy)]
+pub(crate) struct Contact {
+    pub(crate) addresses: Addresses,
+    pub(crate) identity: IdentityPublicKey,
+    pub(crate) sphinx_key: PublicKey,
+}
+
+/// A gateway in this process, with its directory.
+pub(crate) struct Running {
+    pub(crate) contact: Contact,
+    shutdown: CancellationToken,
+    task: JoinSet<Result<(), GatewayError>>,
+    directory: TempDir,
+}
+
+impl Running {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(directory: TempDir) -> Self {
+        let mut config = Config::on_loopback("one", directory.path(), Vec::new());
+        // With one worker, packets of one link are processed in their order.
+        config.workers = std::num::NonZeroUsize::MIN;
+        let gateway = Gateway::bind(config).await.unwrap();
+        let contact = Contact {
+            addresses: gateway.addresses(),
+            identity: gateway.identity(),
+            sphinx_key: gateway.sphinx_key(),
+        };
+        let shutdown = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(gateway.run(shutdown.clone()));
+        Self {
+            contact,
+            shutdown,
+            task,
+            directory,
+        }
+    }
+
+    /// Stops the gateway and starts another one with its files.
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            shutdown,
+            mut task,
+            directory,
+            ..
+        } = self;
+        shutdown.cancel();
+        let ended = soon("the gateway stops", task.join_next()).await;
+        ended.unwrap().unwrap().unwrap();
+        Self::start_in(directory).await
+    }
+
+    /// A member of the page `/clients`.
+    pub(crate) async fn count(&self, name: &str) -> u64 {
+        let url = format!("http://{}/clients", self.contact.addresses.http.unwrap());
+        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let page: serde_json::Value = serde_json::from_str(&text).unwrap();
+        page[name].as_u64().unwrap()
+    }
+}
+
+/// A client of a gateway.
+pub(crate) struct Client {
+    pub(crate) identity: Arc<IdentityKeyPair>,
+    pub(crate) keys: Option<Arc<SharedKeys>>,
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let identity = Arc::new(IdentityKeyPair::generate(&mut nym_daemon::entropy()));
+        Self {
+            identity,
+            keys: None,
+        }
+    }
+
+    /// A client that has registered and left again.
+    pub(crate) async fn registered(gateway: &Contact) -> Self {
+        let mut client = Self::new();
+        client.log_in(gateway).await.unwrap();
+        client
+    }
+
+    /// Registers the first time and authenticates from then on.
+    pub(crate) async fn log_in(&mut self, gateway: &Contact) -> Result<Session, Refusal> {
+        let login = match &self.keys {
+            None => ClientLogin::Registration {
+                identity: Arc::clone(&self.identity),
+                gateway: gateway.identity,
+            },
+            Some(keys) => ClientLogin::Authentication {
+                client: self.identity.public_key(),
+                keys: Arc::clone(keys),
+            },
+        };
+        let url = format!("ws://{}", gateway.addresses.clients);
+        let socket = WebSocket::dial(&url, WebSocketLimits::default())
+            .await
+            .unwrap();
+        let session = ClientSession::new(login, Timestamp::ZERO, &mut nym_daemon::entropy());
+        let mut session = Session { socket, session };
+        match session.event("the login is answered").await {
+            Some(Event::Ready { shared_keys }) => {
+                self.keys = Some(shared_keys);
+                Ok(session)
+            }
+            Some(Event::Refused(refusal)) => Err(refusal),
+            other => panic!("a login leads to {other:?}"),
+        }
+    }
+}
+
+/// A client's connection.
+pub(crate) struct Session {
+    pub(crate) socket: WebSocket,
+    session: ClientSession,
+}
+
+impl Session {
+    /// The next event; `None` when the gateway has closed the connection.
+    async fn event(&mut self, what: &str) -> Option<Event> {
+        loop {
+            while let Some(message) = self.session.poll_transmit() {
+                self.socket.send(message).await.unwrap();
+            }
+            if let Some(event) = self.session.poll_event() {
+                return Some(event);
+            }
+            match soon(what, self.socket.receive()).await {
+                Ok(Some(Incoming::Message(message))) => self.session.handle_message(message),
+                Ok(Some(Incoming::Pong)) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next push.
+    pub(crate) async fn push(&mut self) -> Vec<u8> {
+        match self.event("a message is pushed").await {
+            Some(Event::Push(push)) => push,
+            other => panic!("{other:?} instead of a push"),
+        }
+    }
+
+    /// Waits until the gateway closes the connection; nothing may come before that.
+    pub(crate) async fn closed(&mut self) {
+        let event = self.event("the connection is closed").await;
+        assert!(event.is_none(), "{event:?} instead of the end");
+    }
+
+    /// Sends a packet by way of the gateway, which confirms it.
+    pub(crate) async fn send(&mut self, packet: &MixPacket) -> WsMessage {
+        let message = self.session.seal_packet(packet).unwrap();
+        self.socket.send(message).await.unwrap();
+        match soon("the packet is confirmed", self.socket.receive()).await {
+            Ok(Some(Incoming::Message(message))) => message,
+            other => panic!("{other:?} instead of a confirmation"),
+        }
+    }
+}
+
+/// A mix node that the gateway sends to.
+pub(crate) struct NextHop {
+    listener: TcpListener,
+    reader: Option<FrameReader<TcpStream>>,
+}
+
+impl NextHop {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self {
+            listener,
+            reader: None,
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    pub(crate) async fn frame(&mut self) -> Frame {
+        if self.reader.is_none() {
+            let accepted = soon("the gateway connects", self.listener.accept()).await;
+            let (stream, _) = accepted.unwrap();
+            self.reader = Some(FrameReader::new(stream, ReadTimeouts::default()));
+        }
+        let reader = self.reader.as_mut().unwrap();
+        soon("a packet arrives", reader.next_frame())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The number of the acknowledgement that arrives next.
+    pub(crate) async fn ack(&mut self) -> u8 {
+        let frame = self.frame().await;
+        assert_eq!(frame.size(), PacketSize::Ack);
+        frame.packet()[0]
+    }
+}
+
+/// A mix node that sends to the gateway.
+pub(crate) struct LastMixNode {
+    links: Connections,
+    gateway: Contact,
+    acks_to: SocketAddr,
+}
+
+impl LastMixNode {
+    pub(crate) fn new(gateway: Contact, acks_to: SocketAddr) -> Self {
+        let links = Connections::new(ConnectionsConfig::default(), nym_daemon::entropy());
+        Self {
+            links,
+            gateway,
+            acks_to,
+        }
+    }
+
+    /// Sends a message with the given number, in it and in its acknowledgement.
+    pub(crate) fn send(&self, recipient: &Client, number: u8) {
+        let packet = self.packet(*recipient.identity.public_key().as_bytes(), number);
+        let frame = Frame::new(PacketMode::Mix, packet).unwrap();
+        self.links.send(self.gateway.addresses.mix, frame).unwrap();
+    }
+
+    fn packet(&self, destination: [u8; 32], number: u8) -> Vec<u8> {
+        let hop = HopAddress::new(self.gateway.addresses.mix);
+        let ack_hop = HopAddress::new(self.acks_to).to_padded19();
+        let plaintext = [&ack_hop[..], &[number; ACK_LEN], &message(number)].concat();
+        sphinx::build(
+            Version::NYM_0_11,
+            &[Hop {
+                address: hop.to_node_address(),
+                public_key: self.gateway.sphinx_key,
+            }],
+            &[Delay::from_nanos(0)],
+            &Destination {
+                address: destination,
+                identifier: [0; 16],
+            },
+            &plaintext,
+            PacketSize::Regular.payload_len(),
+            &mut nym_daemon::entropy(),
+        )
+        .unwrap()
+    }
+}
+
+/// The message with a number.
+pub(crate) fn message(number: u8) -> Vec<u8> {
+    vec![number; MESSAGE_LEN]
+}
