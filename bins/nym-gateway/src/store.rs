@@ -18,6 +18,7 @@ mod thread;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use nym_packet::symmetric::IV_LEN;
 use nym_protocol::gateway::mailbox::{
     DepositError, MessageId, StoredMessage, USED_IVS_MAX, Written,
 };
@@ -100,6 +101,9 @@ pub enum StoreError {
         /// Its version.
         found: i64,
     },
+    /// SQLite took back a change that was not committed yet.
+    #[error("the database took back a change")]
+    RolledBack,
     /// SQLite failed.
     #[error("the database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -111,6 +115,7 @@ pub(crate) struct Store {
     quotas: Quotas,
     clients: HashMap<ClientAddress, Client>,
     bytes: u64,
+    in_transaction: bool,
 }
 
 /// What is known of a client without asking the database.
@@ -155,6 +160,7 @@ impl Store {
             quotas,
             clients: HashMap::new(),
             bytes: 0,
+            in_transaction: false,
         };
         store.recount().map_err(failed)?;
         Ok(store)
@@ -182,30 +188,65 @@ impl Store {
         Ok(())
     }
 
-    fn begin(&self) -> Result<(), rusqlite::Error> {
-        if self.database.is_autocommit() {
+    /// Opens a transaction unless one is open.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.in_transaction {
             self.database.execute_batch("BEGIN IMMEDIATE")?;
+            self.in_transaction = true;
+        } else if self.database.is_autocommit() {
+            return Err(StoreError::RolledBack);
         }
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), rusqlite::Error> {
-        if self.database.is_autocommit() {
+    /// Commits the open transaction, if there is one.
+    ///
+    /// After some failures, a full disk for example, SQLite rolls a transaction back by itself.
+    /// Then what it held is lost, although every statement after the failed one succeeds.
+    fn end(&mut self) -> Result<(), StoreError> {
+        if !self.in_transaction {
             return Ok(());
         }
-        let committed = self.database.execute_batch("COMMIT");
-        if committed.is_err() {
-            self.undo();
+        let committed = if self.database.is_autocommit() {
+            Err(StoreError::RolledBack)
+        } else {
+            self.database.execute_batch("COMMIT").map_err(Into::into)
+        };
+        match committed {
+            Ok(()) => self.in_transaction = false,
+            Err(_) => self.undo(),
         }
         committed
     }
 
+    /// As [`Ledger::use_iv`], but durable only after the next commit.
+    fn record_iv(&mut self, client: &ClientAddress, iv: &[u8; IV_LEN]) -> Result<bool, StoreError> {
+        let Some(&Client { id, .. }) = self.clients.get(client) else {
+            return Ok(false);
+        };
+        self.begin()?;
+        let insert = "INSERT OR IGNORE INTO used_ivs (client, iv) VALUES (?1, ?2)";
+        let inserted_count = self
+            .database
+            .prepare_cached(insert)?
+            .execute(params![id, iv])?;
+        let delete = "DELETE FROM used_ivs WHERE client = ?1 AND id <= (
+                          SELECT id FROM used_ivs WHERE client = ?1
+                          ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+        self.database
+            .prepare_cached(delete)?
+            .execute(params![id, USED_IVS_MAX])?;
+        Ok(inserted_count == 1)
+    }
+
     /// Gives up the open transaction, and with it what the counts have learned from it.
     fn undo(&mut self) {
-        let undone = self
-            .database
-            .execute_batch("ROLLBACK")
-            .and_then(|()| self.recount());
+        self.in_transaction = false;
+        let rolled_back = match self.database.is_autocommit() {
+            true => Ok(()),
+            false => self.database.execute_batch("ROLLBACK"),
+        };
+        let undone = rolled_back.and_then(|()| self.recount());
         if let Err(error) = undone {
             tracing::error!(%error, "the database does not take back a failed change");
         }
@@ -277,26 +318,10 @@ impl Ledger for Store {
         Ok(())
     }
 
-    fn use_iv(&mut self, client: &ClientAddress, iv: &[u8; 16]) -> Result<bool, StoreError> {
-        let Some(&Client { id, .. }) = self.clients.get(client) else {
-            return Ok(false);
-        };
-        self.change(|store| {
-            let is_new = store
-                .database
-                .prepare_cached("INSERT OR IGNORE INTO used_ivs (client, iv) VALUES (?1, ?2)")?
-                .execute(params![id, iv])?
-                == 1;
-            store
-                .database
-                .prepare_cached(
-                    "DELETE FROM used_ivs WHERE client = ?1 AND id <= (
-                         SELECT id FROM used_ivs WHERE client = ?1
-                         ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-                )?
-                .execute(params![id, USED_IVS_MAX])?;
-            Ok(is_new)
-        })
+    fn use_iv(&mut self, client: &ClientAddress, iv: &[u8; IV_LEN]) -> Result<bool, StoreError> {
+        let is_new = self.record_iv(client, iv)?;
+        self.end()?;
+        Ok(is_new)
     }
 }
 
@@ -310,21 +335,20 @@ impl Inbox for Store {
     ) -> Result<(), DepositError<StoreError>> {
         let quotas = self.quotas;
         let len = message.len() as u64;
-        let client = self
+        let known = self
             .clients
-            .get_mut(client)
+            .get(client)
             .ok_or(DepositError::UnknownClient)?;
-        if client.message_count >= quotas.messages_per_client_max
-            || client.message_bytes + len > quotas.bytes_per_client_max
+        if known.message_count >= quotas.messages_per_client_max
+            || known.message_bytes + len > quotas.bytes_per_client_max
             || self.bytes + len > quotas.bytes_max
         {
             return Err(DepositError::Full);
         }
-        if self.database.is_autocommit() {
-            self.database
-                .execute_batch("BEGIN IMMEDIATE")
-                .map_err(|error| DepositError::Storage(error.into()))?;
-        }
+        self.begin().map_err(DepositError::Storage)?;
+        let Some(client) = self.clients.get_mut(client) else {
+            return Err(DepositError::UnknownClient);
+        };
         self.database
             .prepare_cached("INSERT INTO messages (client, message) VALUES (?1, ?2)")
             .and_then(|mut insert| insert.execute(params![client.id, message]))
@@ -336,7 +360,7 @@ impl Inbox for Store {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        Ok(self.end()?)
+        self.end()
     }
 
     fn read(
@@ -367,12 +391,10 @@ impl Inbox for Store {
         client: &ClientAddress,
         written: Vec<(MessageId, Written)>,
     ) -> Result<(), StoreError> {
+        self.begin()?;
         let Some(client) = self.clients.get_mut(client) else {
             return Ok(());
         };
-        if self.database.is_autocommit() {
-            self.database.execute_batch("BEGIN IMMEDIATE")?;
-        }
         let mut delete = self.database.prepare_cached(
             "DELETE FROM messages WHERE id = ?1 AND client = ?2 RETURNING LENGTH(message)",
         )?;

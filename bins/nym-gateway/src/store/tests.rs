@@ -192,6 +192,24 @@ fn failed_commit_takes_the_counts_back() {
 }
 
 #[test]
+fn nothing_counts_as_stored_after_sqlite_has_rolled_back_by_itself() {
+    let mut store = with_alice(&directory(), Quotas::default());
+    store.append(&ALICE, b"one").unwrap();
+    // What SQLite does when the disk is full.
+    store.database.execute_batch("ROLLBACK").unwrap();
+    let batch = [(ALICE, b"two".as_slice())];
+    let deposited = deposit(&mut store, batch);
+    assert!(
+        matches!(deposited, Err(StoreError::RolledBack)),
+        "{deposited:?}"
+    );
+    assert!(messages(&mut store).is_empty());
+    assert_eq!(store.bytes, 0);
+    assert_eq!(put(&mut store, ALICE, &[b"three"]), 1);
+    assert_eq!(messages(&mut store), [b"three"]);
+}
+
+#[test]
 fn database_of_a_newer_program_is_left_alone() {
     let directory = directory();
     let store = open(&directory, Quotas::default());

@@ -93,6 +93,7 @@ impl StoreThread {
                     store,
                     on_stored,
                     deposits: Vec::new(),
+                    logins: Vec::new(),
                 }
                 .run(commands);
             })?;
@@ -200,6 +201,8 @@ struct Worker {
     on_stored: OnStored,
     /// Messages that wait for the next commit.
     deposits: Vec<(ClientAddress, Vec<u8>, HeldAck)>,
+    /// Answers about IVs that are true after the next commit.
+    logins: Vec<(Reply<bool>, bool)>,
 }
 
 impl Worker {
@@ -250,22 +253,31 @@ impl Worker {
                 keys,
                 reply,
             } => {
+                // It commits by itself, so what waits for a commit must not be open any more.
+                self.commit();
                 let _ = reply.send(self.store.store_keys(&client, &keys));
             }
-            Command::UseIv { client, iv, reply } => {
-                let _ = reply.send(self.store.use_iv(&client, &iv));
-            }
+            Command::UseIv { client, iv, reply } => match self.store.record_iv(&client, &iv) {
+                Ok(is_new) => self.logins.push((reply, is_new)),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
         }
     }
 
     /// Commits what is open, and tells what became of each message.
     fn commit(&mut self) {
         let deposits = std::mem::take(&mut self.deposits);
+        let logins = std::mem::take(&mut self.logins);
         let batch = deposits
             .iter()
             .map(|(client, message, _)| (*client, message.as_slice()));
         match deposit(&mut self.store, batch) {
             Ok(outcomes) => {
+                for (reply, is_new) in logins {
+                    let _ = reply.send(Ok(is_new));
+                }
                 for ((client, _, ack), outcome) in deposits.into_iter().zip(outcomes) {
                     let stored = match outcome {
                         Ok(proof) => Stored::Committed(ack, proof),
@@ -280,11 +292,63 @@ impl Worker {
                 }
             }
             Err(error) => {
+                // Replies that are dropped end the logins they are for.
                 tracing::error!(%error, count = deposits.len(), "messages cannot be stored");
                 for (client, _, _) in deposits {
                     (self.on_stored)(client, Stored::Failed);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::super::Quotas;
+    use super::*;
+
+    const ALICE: ClientAddress = ClientAddress::from_bytes([1; 32]);
+    const STRANGER: ClientAddress = ClientAddress::from_bytes([2; 32]);
+
+    #[tokio::test]
+    async fn commands_are_done_in_their_order_and_every_message_is_accounted_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway.sqlite");
+        let store = Store::open(&path, Quotas::default()).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let on_stored = move |client, stored| {
+            tell.lock()
+                .unwrap()
+                .push((client, matches!(stored, Stored::Committed(..))));
+        };
+        let (thread, handle) = StoreThread::start(store, Box::new(on_stored)).unwrap();
+        let keys = SharedKeys::from_bytes(&[3; 32]);
+        handle.store_keys(ALICE, &keys).await.unwrap().unwrap();
+        for (client, message) in [(ALICE, "a"), (STRANGER, "b"), (ALICE, "c")] {
+            handle
+                .deposit(client, message.into(), HeldAck::new(None))
+                .await
+                .unwrap();
+        }
+        let stored = handle.read(ALICE, 10).await.unwrap().unwrap();
+        let stored: Vec<_> = stored.into_iter().map(|stored| stored.message).collect();
+        assert_eq!(stored, [b"a", b"c"]);
+        let logins = tokio::join!(handle.use_iv(ALICE, [7; 16]), handle.use_iv(ALICE, [7; 16]));
+        assert!(
+            matches!(logins, (Ok(Ok(true)), Ok(Ok(false)))),
+            "{logins:?}"
+        );
+        drop(handle);
+        thread.join().await;
+        assert_eq!(
+            *told.lock().unwrap(),
+            [(ALICE, true), (STRANGER, false), (ALICE, true)]
+        );
+
+        let mut store = Store::open(&path, Quotas::default()).unwrap();
+        assert!(!store.use_iv(&ALICE, &[7; 16]).unwrap());
     }
 }
