@@ -34,7 +34,8 @@ pub const VALIDATOR_DEFAULT: &str = "http://127.0.0.1:1317";
 /// What is announced about the location when nothing is said.
 pub const LOCATION_DEFAULT: &str = "unknown";
 
-/// Connections of clients at a time.
+/// Connections of clients at a time. An idle one was measured to take 24 kB, so 12,000 take
+/// 288 MB. Each is a file descriptor as well: raise the limit of the process (`ulimit -n`).
 pub const CLIENT_CONNECTIONS_DEFAULT: usize = 12_000;
 
 /// How often the published figures change.

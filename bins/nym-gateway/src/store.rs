@@ -17,6 +17,7 @@ mod thread;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nym_packet::symmetric::IV_LEN;
 use nym_protocol::gateway::mailbox::{
@@ -134,6 +135,8 @@ impl Store {
             source,
         };
         let database = Connection::open(path).map_err(failed)?;
+        // Nobody else uses the database, so there is nothing to wait for.
+        database.busy_timeout(Duration::ZERO).map_err(failed)?;
         // Exclusive: two gateways on one database would hand out each message twice.
         database
             .execute_batch(
