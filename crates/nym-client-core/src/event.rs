@@ -11,6 +11,11 @@ use sphinx::Delay;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub(crate) u64);
 
+impl MessageId {
+    /// The first message of an engine.
+    pub const FIRST: Self = Self(1);
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

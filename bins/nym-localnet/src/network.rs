@@ -1,0 +1,437 @@
+//! The network itself: every program's own library, started in order.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nym_client::keys::KeyFiles;
+use nym_client::{AppsConfig, Client, ClientConfig};
+use nym_client_core::Journey;
+use nym_daemon::home::create_private_dir;
+use nym_daemon::keys::KeyFileError;
+use nym_daemon::{clock, entropy};
+use nym_gateway::Gateway;
+use nym_mixnode::Mixnode;
+use nym_node::keys::NodeKeys;
+use nym_packet::keys::IdentityPublicKey;
+use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::validator::{Topology, ValidatorUrl};
+use nym_transport::directory::{Directory, DirectoryLimits};
+use nym_validator::Validator;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{CLIENT_NAMES, Config};
+use crate::report::{ClientEntry, Map};
+
+/// How long the parts may take to find each other; it takes a fraction of a second.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often the network is asked whether it is complete.
+const READY_POLL: Duration = Duration::from_millis(10);
+
+/// Journeys that wait to be read; only the first message's is.
+const JOURNEY_QUEUE: usize = 64;
+
+/// Why a local network did not come up, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalnetError {
+    /// The app port of a client is taken.
+    #[error("port {port} for {client}'s apps is not free: {source}")]
+    AppPort {
+        /// Whose port.
+        client: &'static str,
+        /// The port.
+        port: u16,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// A client did not come up.
+    #[error("client {name}: {source}")]
+    Client {
+        /// Which.
+        name: &'static str,
+        /// What failed.
+        source: nym_client::ClientError,
+    },
+    /// The data directory cannot be used.
+    #[error("cannot keep anything in {}: {reason}", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What failed.
+        reason: String,
+    },
+    /// A program that should run until it is stopped has ended.
+    #[error("{name} ended: {reason}")]
+    Ended {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A gateway did not come up.
+    #[error("gateway {name}: {source}")]
+    Gateway {
+        /// Which.
+        name: String,
+        /// What failed.
+        source: nym_gateway::GatewayError,
+    },
+    /// A mix node did not come up.
+    #[error("mix node {name}: {source}")]
+    Mixnode {
+        /// Which.
+        name: String,
+        /// What failed.
+        source: nym_mixnode::MixnodeError,
+    },
+    /// A node's keys cannot be used.
+    #[error("{name}: {source}")]
+    NodeKeys {
+        /// Whose.
+        name: String,
+        /// What failed.
+        source: KeyFileError,
+    },
+    /// The parts did not find each other.
+    #[error("the network was not complete within {} s: {missing}", READY_TIMEOUT.as_secs())]
+    NotReady {
+        /// What was missing.
+        missing: String,
+    },
+    /// There are more clients than ports from the first one on.
+    #[error("there is no port for {client}: ports end at 65535")]
+    PortRange {
+        /// The first client without one.
+        client: &'static str,
+    },
+    /// The validator did not come up.
+    #[error("validator: {0}")]
+    Validator(#[from] nym_validator::ValidatorError),
+}
+
+/// A network that is up. Stop it by cancelling its token and awaiting [`Localnet::ended`].
+pub struct Localnet {
+    /// Who is where.
+    pub map: Map,
+    /// The ways that the first client gives its packets.
+    pub journeys: mpsc::Receiver<Journey>,
+    tasks: JoinSet<LocalnetError>,
+    stop: CancellationToken,
+}
+
+impl Localnet {
+    /// Starts everything and waits until a message handed to any client would leave at once.
+    /// `progress` hears what is being started.
+    ///
+    /// # Errors
+    /// [`LocalnetError`]; what was started is stopped then.
+    pub async fn start(
+        config: &Config,
+        keep: bool,
+        stop: CancellationToken,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Self, LocalnetError> {
+        check_ports(config)?;
+        let mut start = Start {
+            config,
+            stop: &stop,
+            tasks: JoinSet::new(),
+        };
+        progress("starting the validator");
+        let validator = start.validator().await?;
+        progress("starting the mix nodes");
+        let mixnodes = start.mixnodes(&validator).await?;
+        progress("starting the gateways");
+        let gateways = start.gateways(&validator).await?;
+        progress("waiting until all nodes have announced themselves");
+        let topology = wait_for_nodes(config, &validator).await?;
+        progress("starting the clients");
+        let (clients, journeys) = start.clients(&validator, &gateways).await?;
+
+        let layers = std::array::from_fn(|index| {
+            let layer = topology.layers.get(index).map_or(&[][..], Vec::as_slice);
+            let is_in = |at: &SocketAddr| layer.iter().any(|node| node.mix_address == *at);
+            mixnodes
+                .iter()
+                .filter(|(_, at)| is_in(at))
+                .cloned()
+                .collect()
+        });
+        let map = Map {
+            validator: validator.to_string(),
+            layers,
+            gateways: gateways
+                .into_iter()
+                .map(|gateway| (gateway.name, gateway.mix))
+                .collect(),
+            clients,
+            dir: (config.dir.clone(), keep),
+        };
+        let tasks = start.tasks;
+        Ok(Self {
+            map,
+            journeys,
+            tasks,
+            stop,
+        })
+    }
+
+    /// Waits until the network was stopped, or a part of it has ended by itself.
+    ///
+    /// # Errors
+    /// [`LocalnetError::Ended`] when a part ended that nobody stopped.
+    pub async fn ended(mut self) -> Result<(), LocalnetError> {
+        let mut first = None;
+        while let Some(ended) = self.tasks.join_next().await {
+            if first.is_none() && !self.stop.is_cancelled() {
+                first = Some(ended.unwrap_or_else(|panicked| LocalnetError::Ended {
+                    name: "a task".to_owned(),
+                    reason: panicked.to_string(),
+                }));
+            }
+            self.stop.cancel();
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+/// A gateway that is up.
+struct StartedGateway {
+    name: String,
+    mix: SocketAddr,
+    identity: IdentityPublicKey,
+}
+
+/// The network while it comes up.
+struct Start<'a> {
+    config: &'a Config,
+    stop: &'a CancellationToken,
+    tasks: JoinSet<LocalnetError>,
+}
+
+impl Start<'_> {
+    fn spawn<E: std::error::Error + 'static>(
+        &mut self,
+        name: String,
+        run: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            let reason = match run.await {
+                Ok(()) => "it stopped".to_owned(),
+                Err(error) => nym_daemon::exit::chain(&error),
+            };
+            LocalnetError::Ended { name, reason }
+        });
+    }
+
+    async fn validator(&mut self) -> Result<ValidatorUrl, LocalnetError> {
+        // The nodes of an earlier run had other ports; nobody may be sent to those.
+        let dir = self.config.dir.join("validator");
+        let unusable = |error: std::io::Error| directory_error(&dir, &error);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).map_err(unusable)?;
+        }
+        let dir = data_dir(&self.config.dir, "validator", "")?;
+        let config = nym_validator::Config {
+            listen: Ipv4Addr::LOCALHOST.into(),
+            rest_port: 0,
+            api_port: 0,
+            ..nym_validator::Config::new(dir)
+        };
+        let validator = Validator::bind(config).await?;
+        let url = format!("http://{}", validator.addresses().rest);
+        self.spawn("the validator".to_owned(), validator.run(self.stop.clone()));
+        Ok(url.parse().expect("an address makes a URL"))
+    }
+
+    async fn mixnodes(
+        &mut self,
+        validator: &ValidatorUrl,
+    ) -> Result<Vec<(String, SocketAddr)>, LocalnetError> {
+        let mut started = Vec::new();
+        for index in 1..=self.config.mixnodes_per_layer * 3 {
+            let name = format!("mix{index}");
+            let dir = data_dir(&self.config.dir, "mixnodes", &name)?;
+            let config = nym_mixnode::Config::on_loopback(&name, &dir, vec![validator.clone()]);
+            let failed = |source| LocalnetError::Mixnode {
+                name: name.clone(),
+                source,
+            };
+            let mixnode = Mixnode::bind(config).await.map_err(failed)?;
+            started.push((name.clone(), mixnode.addresses().mix));
+            self.spawn(format!("mix node {name}"), mixnode.run(self.stop.clone()));
+        }
+        Ok(started)
+    }
+
+    async fn gateways(
+        &mut self,
+        validator: &ValidatorUrl,
+    ) -> Result<Vec<StartedGateway>, LocalnetError> {
+        let mut started = Vec::new();
+        for index in 1..=self.config.gateways {
+            let name = format!("gw{index}");
+            let dir = data_dir(&self.config.dir, "gateways", &name)?;
+            let mut config = nym_gateway::Config::on_loopback(&name, &dir, vec![validator.clone()]);
+            config.http_address = None;
+            let keys = NodeKeys::load_or_create(&config.keys, &mut entropy());
+            let identity = keys
+                .map(|keys| keys.identity.public_key())
+                .map_err(|error| LocalnetError::NodeKeys {
+                    name: name.clone(),
+                    source: error,
+                })?;
+            let failed = |source| LocalnetError::Gateway {
+                name: name.clone(),
+                source,
+            };
+            let gateway = Gateway::bind(config).await.map_err(failed)?;
+            let mix = gateway.addresses().mix;
+            started.push(StartedGateway {
+                name: name.clone(),
+                mix,
+                identity,
+            });
+            self.spawn(format!("gateway {name}"), gateway.run(self.stop.clone()));
+        }
+        Ok(started)
+    }
+
+    async fn clients(
+        &mut self,
+        validator: &ValidatorUrl,
+        gateways: &[StartedGateway],
+    ) -> Result<(Vec<ClientEntry>, mpsc::Receiver<Journey>), LocalnetError> {
+        let (journeys_in, journeys) = mpsc::channel(JOURNEY_QUEUE);
+        let mut journeys_in = Some(journeys_in);
+        let mut entries = Vec::new();
+        let mut statuses = Vec::new();
+        for (index, name) in CLIENT_NAMES
+            .iter()
+            .copied()
+            .enumerate()
+            .take(self.config.clients)
+        {
+            let Some(gateway) = gateways.get(index % gateways.len()) else {
+                break;
+            };
+            let failed = |source| LocalnetError::Client { name, source };
+            let key_files = KeyFiles::in_dir(&data_dir(&self.config.dir, "clients", name)?);
+            let validators = vec![validator.clone()];
+            let registered =
+                nym_client::init::register(&key_files, validators.clone(), Some(gateway.identity))
+                    .await
+                    .map_err(failed)?;
+            let mut config = ClientConfig::new(
+                name,
+                key_files,
+                gateway.identity,
+                registered.gateway_listener,
+                validators,
+            );
+            let port = self.config.app_port(index).unwrap_or_default();
+            config.apps = Some(AppsConfig {
+                port,
+                ..AppsConfig::default()
+            });
+            config.engine = self.config.engine.clone();
+            config.journeys = journeys_in.take();
+            let client = Client::bind(config).await.map_err(failed)?;
+            let addresses = client.addresses();
+            statuses.push((name, client.status()));
+            entries.push(ClientEntry {
+                name: name.to_owned(),
+                apps: addresses
+                    .apps
+                    .expect("the client was given a socket for apps"),
+                recipient: addresses.recipient,
+                gateway: gateway.name.clone(),
+            });
+            self.spawn(format!("client {name}"), client.run(self.stop.clone()));
+        }
+        for (name, mut status) in statuses {
+            let ready = status.wait_for(nym_client::ClientStatus::is_ready);
+            if !matches!(tokio::time::timeout(READY_TIMEOUT, ready).await, Ok(Ok(_))) {
+                let missing = format!("client {name} is not connected");
+                return Err(LocalnetError::NotReady { missing });
+            }
+        }
+        Ok((entries, journeys))
+    }
+}
+
+/// Fails at once if a port that will be needed is taken, before anything is started.
+fn check_ports(config: &Config) -> Result<(), LocalnetError> {
+    for (index, client) in CLIENT_NAMES
+        .iter()
+        .copied()
+        .enumerate()
+        .take(config.clients)
+    {
+        let port = config
+            .app_port(index)
+            .ok_or(LocalnetError::PortRange { client })?;
+        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| {
+            LocalnetError::AppPort {
+                client,
+                port,
+                source,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Asks the validator until it lists every node.
+async fn wait_for_nodes(
+    config: &Config,
+    validator: &ValidatorUrl,
+) -> Result<Topology, LocalnetError> {
+    let mut rng = entropy();
+    let directory = Directory::new(vec![validator.clone()], DirectoryLimits::default())
+        .expect("one validator is enough for a directory");
+    let clock = clock::Clock::start();
+    let deadline = clock.now() + READY_TIMEOUT;
+    loop {
+        let topology = directory.topology(Some(PROTOCOL_VERSION), &mut rng).await;
+        let mixnodes = |topology: &Topology| topology.layers.iter().map(Vec::len).sum::<usize>();
+        let missing = match topology {
+            Ok(topology)
+                if mixnodes(&topology) == config.mixnodes_per_layer * 3
+                    && topology.gateways.len() == config.gateways =>
+            {
+                return Ok(topology);
+            }
+            Ok(topology) => format!(
+                "{} of {} mix nodes and {} of {} gateways have announced themselves",
+                mixnodes(&topology),
+                config.mixnodes_per_layer * 3,
+                topology.gateways.len(),
+                config.gateways
+            ),
+            Err(error) => nym_daemon::exit::chain(&error),
+        };
+        if clock.now() >= deadline {
+            return Err(LocalnetError::NotReady { missing });
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+}
+
+/// Makes `<dir>/<kind>/<name>`, readable by its owner only.
+fn data_dir(dir: &Path, kind: &str, name: &str) -> Result<PathBuf, LocalnetError> {
+    let path = dir.join(kind).join(name);
+    create_private_dir(&path).map_err(|error| directory_error(dir, &error))?;
+    Ok(path)
+}
+
+fn directory_error(dir: &Path, error: &dyn std::error::Error) -> LocalnetError {
+    LocalnetError::Directory {
+        dir: dir.to_owned(),
+        reason: error.to_string(),
+    }
+}
