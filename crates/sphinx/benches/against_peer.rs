@@ -9,7 +9,8 @@ use std::{hint::black_box, time::Duration};
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use sphinx::{
-    Delay, Destination, HEADER_LEN, Hop, NodeAddress, PrivateKey, Version, build_into, process,
+    Backend, Batch, Delay, Destination, HEADER_LEN, Hop, NodeAddress, PrivateKey, Version,
+    build_into, process,
 };
 use sphinx_packet as peer;
 
@@ -26,9 +27,15 @@ fn main() {
         1
     };
     let fixture = Fixture::new();
+    let backend = Backend::current().map_or_else(|error| error.to_string(), |b| b.to_string());
+    println!("scalar multiplication: {backend}");
     println!("{PAYLOAD_LEN}-byte payload, {HOPS} hops, {rounds} rounds; times in microseconds");
     report("unwrap, forward hop", rounds, unwrap(&fixture, 0));
     report("unwrap, last hop", rounds, unwrap(&fixture, HOPS - 1));
+    for count in [1, 2, 4, 8, 32] {
+        let title = format!("unwrap, forward hop, {count} together");
+        report(&title, rounds / 2 + 1, batches(&fixture, count));
+    }
     report("build", rounds, builders(&fixture));
     report("key agreement alone", rounds, key_agreement(&fixture));
 }
@@ -45,7 +52,7 @@ fn report(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
         }
     }
     println!(
-        "\n{title:<28} {:>9} {:>9} {:>12}",
+        "\n{title:<36} {:>9} {:>9} {:>12}",
         "minimum", "10th pct", "of the peer"
     );
     let mut peer = None;
@@ -55,7 +62,7 @@ fn report(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
         let tenth = micros(times[times.len() / 10]);
         let ratio = *peer.get_or_insert(tenth) / tenth;
         println!(
-            "  {name:<26} {:>9.1} {tenth:>9.1} {:>12}",
+            "  {name:<34} {:>9.1} {tenth:>9.1} {:>12}",
             micros(times[0]),
             format!("1/{ratio:.2}")
         );
@@ -80,6 +87,29 @@ fn unwrap(fixture: &Fixture, hop: usize) -> Vec<Contender<'_>> {
             Box::new(move || {
                 buffer.copy_from_slice(&packet);
                 time(|| process(version, &fixture.keys[hop], &mut buffer))
+            }),
+        ));
+    }
+    contenders
+}
+
+/// Every backend with this many packets in a batch; the time is that of each packet.
+fn batches(fixture: &Fixture, count: u32) -> Vec<Contender<'_>> {
+    let mut contenders = unwrap(fixture, 0);
+    contenders.truncate(1);
+    let version = Version::NYM_0_11;
+    for backend in Backend::available() {
+        let packets = vec![fixture.packet_at(version, 0); count as usize];
+        let mut buffers = packets.clone();
+        let mut batch = Batch::with_backend(backend);
+        contenders.push((
+            backend.name(),
+            Box::new(move || {
+                buffers.clone_from(&packets);
+                time(|| {
+                    let results = batch.process(version, &fixture.keys[0], &mut buffers);
+                    assert!(results.iter().all(Result::is_ok));
+                }) / count
             }),
         ));
     }

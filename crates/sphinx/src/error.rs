@@ -9,10 +9,6 @@ use thiserror::Error;
 /// byte of it was wrong.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "the names under which the field knows these errors"
-)]
 pub enum Error {
     /// The bytes are too short to be a packet.
     #[error("packet of {found} bytes is shorter than the minimum of {minimum}")]
@@ -34,6 +30,10 @@ pub enum Error {
     /// The SURB cannot be built, parsed or used.
     #[error("SURB is invalid: {0}")]
     InvalidSurb(SurbFault),
+    /// The header was processed before. This crate remembers no header; a replay filter between
+    /// [`Batch::verify`](crate::Batch::verify) and [`Batch::peel`](crate::Batch::peel) says this.
+    #[error("header was processed before")]
+    Replayed,
 }
 
 /// What is wrong with a route or a routing record.

@@ -10,7 +10,7 @@ use crate::{
     keys::{PrivateKey, PublicKey, SharedSecret},
     lioness,
     route::check_route,
-    scalar_mult::{Ladder, Point, backend, clamp, reduce},
+    scalar_mult::{Point, backend, clamp, reduce},
     sizes::{PAYLOAD_KEY_LEN, PAYLOAD_KEY_SEED_LEN},
     version::Version,
 };

@@ -9,7 +9,7 @@ use crate::{
     hop_keys::HopKeys,
     keys::{PublicKey, SharedSecret},
     route::{Destination, Hop, NodeAddress, check_route},
-    scalar_mult::{Integer, Ladder, Point, backend, clamp, mul_mod_order},
+    scalar_mult::{Integer, Point, backend, clamp, mul_mod_order},
     sizes::{
         FINAL_RECORD_LEN, FORWARD_RECORD_LEN, GROUP_ELEMENT_LEN, HEADER_LEN, MAC_LEN,
         MAX_FILLER_LEN, MAX_HOPS, PADDED_ROUTING_INFO_LEN, ROUTING_INFO_LEN, STEP_LEN,

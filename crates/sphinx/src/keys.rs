@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::scalar_mult::{Ladder, backend, clamp};
+use crate::scalar_mult::{Integer, backend, clamp};
 
 /// An X25519 public key: 32 bytes, any value is one.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -57,6 +57,11 @@ impl PrivateKey {
     /// The key's 32 bytes, clamped, for storing it.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0)
+    }
+
+    /// The integer that the key is, for multiplying in a batch.
+    pub(crate) fn integer(&self) -> &Integer {
+        &self.0
     }
 
     /// The public key that belongs to this one.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod batch;
 mod build;
 mod delay;
 mod error;
@@ -17,6 +18,7 @@ mod surb;
 mod version;
 
 pub use crate::{
+    batch::Batch,
     build::{build, build_into},
     delay::Delay,
     error::{Error, PayloadFault, RoutingFault, SurbFault},
@@ -24,6 +26,7 @@ pub use crate::{
     payload::recover_plaintext,
     process::{Peeled, VerifiedHeader, process, verify},
     route::{Destination, Hop, NodeAddress},
+    scalar_mult::{BACKEND_VARIABLE, Backend, BackendError},
     sizes::{
         DESTINATION_ADDRESS_LEN, GROUP_ELEMENT_LEN, HEADER_LEN, IDENTIFIER_LEN, MAC_LEN, MAX_HOPS,
         MIN_PACKET_LEN, MIN_PAYLOAD_LEN, NODE_ADDRESS_LEN, PAYLOAD_KEY_LEN, PAYLOAD_KEY_SEED_LEN,

@@ -10,16 +10,17 @@
 //! ```
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::{
     delay::Delay,
     error::{Error, RoutingFault},
     header::{FINAL_FLAG, FORWARD_FLAG},
     hop_keys::HopKeys,
-    keys::{PrivateKey, PublicKey},
+    keys::{PrivateKey, PublicKey, SharedSecret},
     lioness,
     route::{Destination, NodeAddress},
-    scalar_mult::{Ladder, backend},
+    scalar_mult::{Integer, backend},
     sizes::{
         GROUP_ELEMENT_LEN, HEADER_LEN, MAC_LEN, MIN_PACKET_LEN, PADDED_ROUTING_INFO_LEN,
         ROUTING_INFO_LEN, VERSION_LEN,
@@ -67,15 +68,7 @@ pub enum Peeled {
 pub fn verify(version: Version, key: &PrivateKey, packet: &[u8]) -> Result<VerifiedHeader, Error> {
     let parts = Parts::of(packet)?;
     let secret = key.diffie_hellman(&PublicKey::from_bytes(*parts.alpha));
-    let keys = HopKeys::derive(&secret);
-    if !bool::from(keys.header_mac(parts.routing_info).ct_eq(parts.mac)) {
-        return Err(Error::InvalidHeader);
-    }
-    Ok(VerifiedHeader {
-        version,
-        keys,
-        mac: *parts.mac,
-    })
+    VerifiedHeader::check(version, &secret, &parts)
 }
 
 /// [`verify`] and [`VerifiedHeader::peel`] at once, for those who have no replay filter.
@@ -106,31 +99,62 @@ impl VerifiedHeader {
     /// [`MIN_PAYLOAD_LEN`](crate::MIN_PAYLOAD_LEN) bytes. If `packet` is not the one that was
     /// verified: [`Error::InvalidPacket`] or [`Error::InvalidHeader`].
     pub fn peel(self, packet: &mut [u8]) -> Result<Peeled, Error> {
+        let alpha = *Parts::of(packet)?.alpha;
+        let (peeled, version) = self.take_record(packet)?;
+        if let Peeled::Forward { .. } = peeled {
+            let next_alpha = backend().mul(&self.blinding_scalar(), &alpha);
+            packet[..GROUP_ELEMENT_LEN].copy_from_slice(&next_alpha);
+        }
+        self.decrypt_payload(version, packet);
+        Ok(peeled)
+    }
+
+    /// Derives the keys from the secret and checks the MAC.
+    pub(crate) fn check(
+        version: Version,
+        secret: &SharedSecret,
+        parts: &Parts<'_>,
+    ) -> Result<Self, Error> {
+        let keys = HopKeys::derive(secret);
+        if !bool::from(keys.header_mac(parts.routing_info).ct_eq(parts.mac)) {
+            return Err(Error::InvalidHeader);
+        }
+        Ok(Self {
+            version,
+            keys,
+            mac: *parts.mac,
+        })
+    }
+
+    /// Takes the routing record off β. At a forward hop γ and β become those for the next. Returns
+    /// where the packet goes and the version whose rules its payload follows.
+    ///
+    /// All that can be wrong is found here; after an error the packet is as it was. What remains is
+    /// to blind α by the [`blinding_scalar`](Self::blinding_scalar) at a forward hop and to
+    /// [decrypt the payload](Self::decrypt_payload).
+    pub(crate) fn take_record(&self, packet: &mut [u8]) -> Result<(Peeled, Version), Error> {
         let parts = Parts::of(packet)?;
         if *parts.mac != self.mac {
             return Err(Error::InvalidHeader);
         }
         let mut padded = [0; PADDED_ROUTING_INFO_LEN];
         let routing = Routing::decrypt(&self.keys, parts.routing_info, &mut padded)?;
-        let next_alpha = routing.next_header.map(|_| self.next_alpha(parts.alpha));
-        let payload_key = self
-            .keys
-            .payload_key(self.version.of_record(routing.version));
-
-        let (header, payload) = packet
-            .split_first_chunk_mut::<HEADER_LEN>()
-            .expect("a packet is longer than its header");
-        lioness::decrypt(&payload_key, payload).map_err(Error::InvalidPayload)?;
-        if let (Some(next_alpha), Some(next_header)) = (next_alpha, routing.next_header) {
-            let (alpha, mac_and_routing_info) = header.split_at_mut(GROUP_ELEMENT_LEN);
-            alpha.copy_from_slice(&next_alpha);
-            mac_and_routing_info.copy_from_slice(next_header);
+        lioness::check_len(packet.len() - HEADER_LEN).map_err(Error::InvalidPayload)?;
+        if let Some(next_header) = routing.next_header {
+            packet[GROUP_ELEMENT_LEN..HEADER_LEN].copy_from_slice(next_header);
         }
-        Ok(routing.peeled)
+        Ok((routing.peeled, self.version.of_record(routing.version)))
     }
 
-    fn next_alpha(&self, alpha: &[u8; GROUP_ELEMENT_LEN]) -> [u8; GROUP_ELEMENT_LEN] {
-        backend().mul(&self.keys.blinding_scalar(self.version.blinding()), alpha)
+    /// The integer that α is multiplied by for the next hop.
+    pub(crate) fn blinding_scalar(&self) -> Zeroizing<Integer> {
+        self.keys.blinding_scalar(self.version.blinding())
+    }
+
+    /// Takes one layer of encryption off the payload of a packet whose record was taken.
+    pub(crate) fn decrypt_payload(&self, version: Version, packet: &mut [u8]) {
+        lioness::decrypt(&self.keys.payload_key(version), &mut packet[HEADER_LEN..])
+            .expect("the length was checked when the record was taken");
     }
 
     /// The version bytes of the packet's routing record.
@@ -148,14 +172,14 @@ impl std::fmt::Debug for VerifiedHeader {
 }
 
 /// A packet taken apart.
-struct Parts<'p> {
-    alpha: &'p [u8; GROUP_ELEMENT_LEN],
+pub(crate) struct Parts<'p> {
+    pub(crate) alpha: &'p [u8; GROUP_ELEMENT_LEN],
     mac: &'p [u8; MAC_LEN],
     routing_info: &'p [u8; ROUTING_INFO_LEN],
 }
 
 impl<'p> Parts<'p> {
-    fn of(packet: &'p [u8]) -> Result<Self, Error> {
+    pub(crate) fn of(packet: &'p [u8]) -> Result<Self, Error> {
         let too_short = Error::InvalidPacket {
             found: packet.len(),
             minimum: MIN_PACKET_LEN,

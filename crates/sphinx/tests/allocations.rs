@@ -3,8 +3,8 @@
 use allocation_counter::measure;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use sphinx::{
-    Delay, Destination, HEADER_LEN, Hop, NodeAddress, PrivateKey, Version, build_into, process,
-    recover_plaintext, verify,
+    Batch, Delay, Destination, HEADER_LEN, Hop, NodeAddress, PrivateKey, Version, build_into,
+    process, recover_plaintext, verify,
 };
 
 const VERSIONS: [Version; 3] = [Version::NYM_0_11, Version::V258, Version::V260];
@@ -76,6 +76,23 @@ fn processing_allocates_nothing() {
             }
             recover_plaintext(&buffer[HEADER_LEN..]).unwrap();
         });
+        assert_eq!(allocations.count_total, 0, "{version:?}");
+    }
+}
+
+#[test]
+fn batches_after_the_first_allocate_nothing() {
+    let mut fixture = Fixture::new();
+    let mut batch = Batch::new();
+    for version in VERSIONS {
+        fixture.build(version);
+        let mut packets = vec![fixture.buffer.clone(); 20];
+        let mut unwrap = |packets: &mut [Vec<u8>]| {
+            let results = batch.process(version, &fixture.keys[0], packets);
+            assert!(results.iter().all(Result::is_ok));
+        };
+        unwrap(&mut packets.clone());
+        let allocations = measure(|| unwrap(&mut packets));
         assert_eq!(allocations.count_total, 0, "{version:?}");
     }
 }

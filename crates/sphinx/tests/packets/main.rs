@@ -6,6 +6,7 @@
     reason = "in a test a panic is a failure"
 )]
 
+mod batch;
 mod network;
 mod peer;
 mod round_trip;

@@ -1,0 +1,217 @@
+//! Many packets at once, for a node under load.
+//!
+//! Scalar products are done side by side in the lanes of vector registers, so eight packets together
+//! take a third of the time that they take one by one (Zen 4 with AVX-512 IFMA), with the same
+//! bytes and the same errors. Wait for no packet to fill a batch: take what is there.
+
+use zeroize::Zeroizing;
+
+use crate::{
+    error::Error,
+    keys::{PrivateKey, SharedSecret},
+    process::{Parts, Peeled, VerifiedHeader},
+    scalar_mult::{Backend, Integer, Point, backend},
+    sizes::GROUP_ELEMENT_LEN,
+    version::Version,
+};
+
+/// Unwraps any number of packets together, in the same two steps as one.
+///
+/// ```
+/// use sphinx::{Batch, Error, PrivateKey, Version};
+/// # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+/// # let key = PrivateKey::generate(&mut ChaCha20Rng::seed_from_u64(1));
+/// # let seen_before = |_mac: &[u8; 16]| false;
+/// # let mut packets = vec![vec![0; 2413]; 5];
+///
+/// let mut batch = Batch::new(); // keep it: later batches allocate nothing
+/// for header in batch.verify(Version::NYM_0_11, &key, &packets) {
+///     if header.as_ref().is_ok_and(|header| seen_before(header.mac())) {
+///         *header = Err(Error::Replayed);
+///     }
+/// }
+/// for result in batch.peel(&mut packets) {
+///     assert_eq!(*result, Err(Error::InvalidHeader)); // zeros are no packets
+/// }
+/// ```
+pub struct Batch {
+    backend: Backend,
+    headers: Vec<Result<VerifiedHeader, Error>>,
+    peeled: Vec<Result<Peeled, Error>>,
+}
+
+impl Batch {
+    /// Room for batches, which grows to the size of the largest.
+    pub fn new() -> Self {
+        Self::with_backend(backend())
+    }
+
+    /// The same with a certain implementation of scalar multiplication.
+    pub fn with_backend(backend: Backend) -> Self {
+        Self {
+            backend,
+            headers: Vec::new(),
+            peeled: Vec::new(),
+        }
+    }
+
+    /// [`verify`](crate::verify) of each packet, in their order.
+    ///
+    /// A replay filter may go through the results and put [`Error::Replayed`] in the place of those
+    /// that it knows, before [`peel`](Self::peel).
+    pub fn verify<P: AsRef<[u8]>>(
+        &mut self,
+        version: Version,
+        key: &PrivateKey,
+        packets: &[P],
+    ) -> &mut [Result<VerifiedHeader, Error>] {
+        self.headers.clear();
+        let mut products = Products::new();
+        for window in packets.chunks(WINDOW) {
+            let first = self.headers.len();
+            products.clear();
+            for (index, packet) in window.iter().enumerate() {
+                match Parts::of(packet.as_ref()) {
+                    Ok(parts) => {
+                        products.push(index, key.integer(), parts.alpha);
+                        self.headers.push(Err(Error::InvalidHeader));
+                    }
+                    Err(error) => self.headers.push(Err(error)),
+                }
+            }
+            let headers = &mut self.headers[first..];
+            for (index, secret) in products.compute(self.backend) {
+                let secret = SharedSecret::from_point(*secret);
+                headers[index] = Parts::of(window[index].as_ref())
+                    .and_then(|parts| VerifiedHeader::check(version, &secret, &parts));
+            }
+        }
+        &mut self.headers
+    }
+
+    /// [`VerifiedHeader::peel`] of each packet whose header was verified, with their order
+    /// unchanged since; the others keep the error that they have.
+    ///
+    /// Uses the headers up: a packet without one, as every packet when called a second time, is an
+    /// [`Error::InvalidHeader`]. A packet with an error is as it was.
+    pub fn peel<P: AsMut<[u8]>>(&mut self, packets: &mut [P]) -> &[Result<Peeled, Error>] {
+        self.peeled.clear();
+        let mut products = Products::new();
+        let mut headers = &self.headers[..];
+        for window in packets.chunks_mut(WINDOW) {
+            let first = self.peeled.len();
+            let (verified, rest) = headers.split_at(window.len().min(headers.len()));
+            headers = rest;
+            products.clear();
+            let mut versions = [Version::NYM_0_11; WINDOW];
+            for (index, packet) in window.iter_mut().enumerate() {
+                let result = match verified.get(index) {
+                    Some(Ok(header)) => take_record(header, packet.as_mut(), index, &mut products)
+                        .map(|(peeled, version)| {
+                            versions[index] = version;
+                            peeled
+                        }),
+                    Some(Err(error)) => Err(*error),
+                    None => Err(Error::InvalidHeader),
+                };
+                self.peeled.push(result);
+            }
+            for (index, alpha) in products.compute(self.backend) {
+                window[index].as_mut()[..GROUP_ELEMENT_LEN].copy_from_slice(alpha);
+            }
+            for (index, header) in verified.iter().enumerate() {
+                if let (Ok(header), Ok(_)) = (header, self.peeled[first + index]) {
+                    header.decrypt_payload(versions[index], window[index].as_mut());
+                }
+            }
+        }
+        self.headers.clear();
+        &self.peeled
+    }
+
+    /// [`verify`](Self::verify) and [`peel`](Self::peel) at once, for those who have no replay
+    /// filter.
+    pub fn process<P: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        version: Version,
+        key: &PrivateKey,
+        packets: &mut [P],
+    ) -> &[Result<Peeled, Error>] {
+        self.verify(version, key, packets);
+        self.peel(packets)
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").finish_non_exhaustive()
+    }
+}
+
+/// Takes the routing record off a packet, whose α is left to the products if there is a next hop.
+fn take_record(
+    header: &VerifiedHeader,
+    packet: &mut [u8],
+    index: usize,
+    products: &mut Products,
+) -> Result<(Peeled, Version), Error> {
+    let alpha = *Parts::of(packet)?.alpha;
+    let (peeled, version) = header.take_record(packet)?;
+    if let Peeled::Forward { .. } = peeled {
+        products.push(index, &header.blinding_scalar(), &alpha);
+    }
+    Ok((peeled, version))
+}
+
+/// Packets that are handled together at most: what is needed of each waits on the stack. Several
+/// times the lanes there are, so that few lanes stay empty at the end.
+const WINDOW: usize = 64;
+
+/// Scalar products to be done together, each for a packet of the window. Wiped when dropped.
+struct Products {
+    count: usize,
+    places: [usize; WINDOW],
+    integers: Zeroizing<[Integer; WINDOW]>,
+    points: [Point; WINDOW],
+    products: Zeroizing<[Point; WINDOW]>,
+}
+
+impl Products {
+    fn new() -> Self {
+        Self {
+            count: 0,
+            places: [0; WINDOW],
+            integers: Zeroizing::new([[0; 32]; WINDOW]),
+            points: [[0; 32]; WINDOW],
+            products: Zeroizing::new([[0; 32]; WINDOW]),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// At most once for each packet of a window.
+    fn push(&mut self, place: usize, integer: &Integer, point: &Point) {
+        self.places[self.count] = place;
+        self.integers[self.count] = *integer;
+        self.points[self.count] = *point;
+        self.count += 1;
+    }
+
+    fn compute(&mut self, backend: Backend) -> impl Iterator<Item = (usize, &Point)> {
+        let products = &mut self.products[..self.count];
+        backend.mul_many(
+            &self.integers[..self.count],
+            &self.points[..self.count],
+            products,
+        );
+        self.places.iter().copied().zip(&*products)
+    }
+}
