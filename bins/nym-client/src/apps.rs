@@ -145,6 +145,7 @@ async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
             let dialect = match parts.uri.path() {
                 "/seed" => DialectChoice::Seed,
                 "/v0.11" => DialectChoice::V0_11,
+                "/v1" => DialectChoice::SenderTags,
                 _ => door.config.dialect,
             };
             let upgraded = door.upgraded.clone();
