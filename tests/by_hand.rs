@@ -11,7 +11,9 @@ fn blocks() -> Vec<String> {
     let marked = readme.split("<!-- tests/by_hand.rs runs").skip(1);
     marked
         .map(|rest| {
-            let (_, block) = rest.split_once("```sh\n").expect("a shell block follows the mark");
+            let (_, block) = rest
+                .split_once("```sh\n")
+                .expect("a shell block follows the mark");
             let (block, _) = block.split_once("```").expect("the block ends");
             block.to_owned()
         })
@@ -42,7 +44,13 @@ fn the_network_by_hand_carries_a_message_from_alice_to_bob() {
     let bash = std::path::Path::new("bash");
     // Without a network of its own, the ports of the README must happen to be free.
     let mut command = isolated(bash).unwrap_or_else(|| Command::new(bash));
-    command.arg(&file).current_dir(repository()).env("TMPDIR", home.path());
+    command
+        .arg(&file)
+        .current_dir(repository())
+        .env("TMPDIR", home.path());
     let (stdout, stderr) = texts(&output_of(&mut command));
-    assert!(stdout.contains("bob received Hello Bob!\n"), "{stdout}\n{stderr}");
+    assert!(
+        stdout.contains("bob received Hello Bob!\n"),
+        "{stdout}\n{stderr}"
+    );
 }

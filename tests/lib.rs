@@ -219,7 +219,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let pid = self.child.id().to_string();
         // It may have ended by itself; then there is nobody to ask, or to kill.
-        let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-TERM", &pid])
+            .stderr(Stdio::null())
+            .status();
         // Its outputs are closed when it has ended.
         while self.lines.recv_timeout(GRACE).is_ok() {}
         let _ = self.child.kill();

@@ -1,10 +1,9 @@
 //! The command line.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, say};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::shutdown::{Shutdown, Signal};
 use nym_daemon::{config, logging};
@@ -212,12 +211,6 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
         Some(Signal::Interrupt) => Ok(ExitCode::Interrupted),
         _ => Ok(ExitCode::Success),
     }
-}
-
-/// Writes to standard output; nobody has to be reading there.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! The command line.
 
-use std::fmt::Display;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
 use nym_daemon::shutdown::{Shutdown, Signal};
 use nym_daemon::{config, logging};
@@ -259,27 +257,10 @@ fn explain(error: &GatewayError) -> Failure {
 
 /// The files of a gateway that was initialised.
 fn existing(home: &Home, id: &Id) -> Result<ProgramHome, Failure> {
-    let files = home.program(Kind::Gateway, id);
-    let config_file = files.config_file();
-    if config_file.exists() {
-        return Ok(files);
-    }
-    let problem = format!(
-        "there is no gateway `{id}`: {} is missing",
-        config_file.display()
-    );
-    let advice = format!("make it with `nym-gateway init --id {id} --host <IP>`");
-    Err(Failure::usage(problem).advice(advice))
-}
-
-fn cannot<E: Display>(what: &str) -> impl FnOnce(E) -> Failure {
-    move |error| Failure::new(format!("cannot {what}: {error}"))
-}
-
-/// Writes to standard output; nobody has to be reading there.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    home.existing(Kind::Gateway, id).map_err(|error| {
+        let advice = format!("make it with `nym-gateway init --id {id} --host <IP>`");
+        Failure::usage(error).advice(advice)
+    })
 }
 
 #[cfg(test)]

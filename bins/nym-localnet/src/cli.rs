@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nym_client_core::EngineConfig;
-use nym_daemon::exit::{ExitCode, Failure, chain};
+use nym_daemon::exit::{ExitCode, Failure, chain, say};
 use nym_daemon::home::create_private_dir;
 use nym_daemon::logging;
 use nym_daemon::shutdown::Shutdown;
@@ -211,10 +211,4 @@ fn spinner() -> ProgressBar {
         ProgressBar::with_draw_target(None, target).with_style(ProgressStyle::default_spinner());
     spinner.enable_steady_tick(Duration::from_millis(80));
     spinner
-}
-
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // Whoever reads it may have seen enough; the network does not depend on it.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

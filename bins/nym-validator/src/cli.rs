@@ -1,12 +1,11 @@
 //! The command line.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, say};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::logging;
 use nym_daemon::shutdown::Shutdown;
@@ -153,11 +152,6 @@ fn parse_bond_ttl(text: &str) -> Result<Duration, String> {
         ));
     }
     Ok(ttl)
-}
-
-/// Writes to standard output; a closed one is nobody's loss.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

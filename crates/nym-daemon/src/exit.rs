@@ -151,6 +151,17 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// Writes to standard output, for whoever is reading there; a closed one is nobody's loss.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Makes a [`Failure`] of whatever went wrong: `map_err(cannot("watch for signals"))`.
+pub fn cannot<E: fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::new(format!("cannot {what}: {error}"))
+}
+
 /// Ends a `main`: prints a failure to standard error and gives the process its status.
 ///
 /// ```no_run

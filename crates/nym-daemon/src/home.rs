@@ -34,6 +34,16 @@ pub enum HomeError {
         /// What the file system answered.
         source: io::Error,
     },
+    /// The program was never set up.
+    #[error("there is no {kind} `{id}`: {} is missing", config_file.display())]
+    NotSetUp {
+        /// What it would be.
+        kind: Kind,
+        /// Its name.
+        id: Id,
+        /// The configuration that is missing.
+        config_file: PathBuf,
+    },
     /// Neither a flag nor `NYM_HOME` nor `HOME` is set.
     #[error("no home directory is known: set {ROOT_VARIABLE} or HOME")]
     Unknown,
@@ -129,6 +139,17 @@ impl Kind {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Gateway => "gateway",
+            Self::Mixnode => "mix node",
+            Self::Validator => "validator",
+        })
+    }
+}
+
 /// The root directory of all programs of one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -177,6 +198,24 @@ impl Home {
     #[must_use]
     pub fn of_kind(&self, kind: Kind) -> PathBuf {
         self.root.join(kind.directory())
+    }
+
+    /// The directories of one program that was set up before.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::NotSetUp`] when it has no configuration file.
+    pub fn existing(&self, kind: Kind, id: &Id) -> Result<ProgramHome, HomeError> {
+        let files = self.program(kind, id);
+        let config_file = files.config_file();
+        if config_file.exists() {
+            return Ok(files);
+        }
+        Err(HomeError::NotSetUp {
+            kind,
+            id: id.clone(),
+            config_file,
+        })
     }
 
     /// The directories of one program. Nothing is created yet.

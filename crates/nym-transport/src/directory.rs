@@ -241,11 +241,12 @@ impl Directory {
         announcement: &Announcement,
     ) -> Result<AnnounceOutcome, DirectoryError> {
         let body = announcement.to_json();
-        let outcomes: Vec<Result<(), RequestFailure>> = stream::iter(self.validators.iter().map(ValidatorUrl::announce))
-            .map(|url| self.http.post(url, body.clone()))
-            .buffered(ANNOUNCE_COUNT)
-            .collect()
-            .await;
+        let outcomes: Vec<Result<(), RequestFailure>> =
+            stream::iter(self.validators.iter().map(ValidatorUrl::announce))
+                .map(|url| self.http.post(url, body.clone()))
+                .buffered(ANNOUNCE_COUNT)
+                .collect()
+                .await;
         let mut outcome = AnnounceOutcome {
             accepted_count: 0,
             failures: Vec::new(),

@@ -101,7 +101,10 @@ impl Request {
             "send" => {
                 let message: String = members.message.required("message", "a string")?;
                 let recipient: String = members.recipient.required("recipient", "a string")?;
-                Ok(Self::Send { recipient: recipient.parse()?, message: message.into_bytes() })
+                Ok(Self::Send {
+                    recipient: recipient.parse()?,
+                    message: message.into_bytes(),
+                })
             }
             other => Err(unknown_type(other, &["send", "getClients", "selfAddress"]).into()),
         }
@@ -155,7 +158,9 @@ pub enum RequestError {
 /// The faults that the dialects share have no kind here, only their detail.
 impl From<AppError> for RequestError {
     fn from(error: AppError) -> Self {
-        Self::Invalid { detail: error.detail }
+        Self::Invalid {
+            detail: error.detail,
+        }
     }
 }
 
