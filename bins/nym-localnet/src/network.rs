@@ -119,8 +119,10 @@ pub struct Localnet {
     pub map: Map,
     /// The ways that the first client gives its packets.
     pub journeys: mpsc::Receiver<Journey>,
-    tasks: JoinSet<LocalnetError>,
-    stop: CancellationToken,
+    clients: JoinSet<LocalnetError>,
+    nodes: JoinSet<LocalnetError>,
+    stop_clients: CancellationToken,
+    stop_nodes: CancellationToken,
 }
 
 impl Localnet {
@@ -138,8 +140,10 @@ impl Localnet {
         check_ports(config)?;
         let mut start = Start {
             config,
-            stop: &stop,
-            tasks: JoinSet::new(),
+            stop_clients: stop,
+            stop_nodes: CancellationToken::new(),
+            clients: JoinSet::new(),
+            nodes: JoinSet::new(),
         };
         progress("starting the validator");
         let validator = start.validator().await?;
@@ -150,7 +154,7 @@ impl Localnet {
         progress("waiting until all nodes have announced themselves");
         let topology = wait_for_nodes(config, &validator).await?;
         progress("starting the clients");
-        let (clients, journeys) = start.clients(&validator, &gateways).await?;
+        let (entries, journeys) = start.clients(&validator, &gateways).await?;
 
         let layers = std::array::from_fn(|index| {
             let layer = topology.layers.get(index).map_or(&[][..], Vec::as_slice);
@@ -168,15 +172,23 @@ impl Localnet {
                 .into_iter()
                 .map(|gateway| (gateway.name, gateway.mix))
                 .collect(),
-            clients,
+            clients: entries,
             dir: (config.dir.clone(), keep),
         };
-        let tasks = start.tasks;
+        let Start {
+            stop_clients,
+            stop_nodes,
+            clients,
+            nodes,
+            ..
+        } = start;
         Ok(Self {
             map,
             journeys,
-            tasks,
-            stop,
+            clients,
+            nodes,
+            stop_clients,
+            stop_nodes,
         })
     }
 
@@ -186,14 +198,24 @@ impl Localnet {
     /// [`LocalnetError::Ended`] when a part ended that nobody stopped.
     pub async fn ended(mut self) -> Result<(), LocalnetError> {
         let mut first = None;
-        while let Some(ended) = self.tasks.join_next().await {
-            if first.is_none() && !self.stop.is_cancelled() {
+        loop {
+            let ended = tokio::select! {
+                // Cancel-safe: a task that has ended is taken or stays where it is.
+                Some(ended) = self.clients.join_next() => ended,
+                Some(ended) = self.nodes.join_next() => ended,
+                else => break,
+            };
+            if first.is_none() && !self.stop_clients.is_cancelled() {
                 first = Some(ended.unwrap_or_else(|panicked| LocalnetError::Ended {
                     name: "a task".to_owned(),
                     reason: panicked.to_string(),
                 }));
             }
-            self.stop.cancel();
+            self.stop_clients.cancel();
+            // Nodes stay until the last client is gone, so that none sees its gateway leave.
+            if self.clients.is_empty() {
+                self.stop_nodes.cancel();
+            }
         }
         first.map_or(Ok(()), Err)
     }
@@ -209,25 +231,13 @@ struct StartedGateway {
 /// The network while it comes up.
 struct Start<'a> {
     config: &'a Config,
-    stop: &'a CancellationToken,
-    tasks: JoinSet<LocalnetError>,
+    stop_clients: CancellationToken,
+    stop_nodes: CancellationToken,
+    clients: JoinSet<LocalnetError>,
+    nodes: JoinSet<LocalnetError>,
 }
 
 impl Start<'_> {
-    fn spawn<E: std::error::Error + 'static>(
-        &mut self,
-        name: String,
-        run: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) {
-        self.tasks.spawn(async move {
-            let reason = match run.await {
-                Ok(()) => "it stopped".to_owned(),
-                Err(error) => nym_daemon::exit::chain(&error),
-            };
-            LocalnetError::Ended { name, reason }
-        });
-    }
-
     async fn validator(&mut self) -> Result<ValidatorUrl, LocalnetError> {
         // The nodes of an earlier run had other ports; nobody may be sent to those.
         let dir = self.config.dir.join("validator");
@@ -244,7 +254,9 @@ impl Start<'_> {
         };
         let validator = Validator::bind(config).await?;
         let url = format!("http://{}", validator.addresses().rest);
-        self.spawn("the validator".to_owned(), validator.run(self.stop.clone()));
+        let running = validator.run(self.stop_nodes.clone());
+        self.nodes
+            .spawn(until_ended("the validator".to_owned(), running));
         Ok(url.parse().expect("an address makes a URL"))
     }
 
@@ -263,7 +275,9 @@ impl Start<'_> {
             };
             let mixnode = Mixnode::bind(config).await.map_err(failed)?;
             started.push((name.clone(), mixnode.addresses().mix));
-            self.spawn(format!("mix node {name}"), mixnode.run(self.stop.clone()));
+            let running = mixnode.run(self.stop_nodes.clone());
+            self.nodes
+                .spawn(until_ended(format!("mix node {name}"), running));
         }
         Ok(started)
     }
@@ -296,7 +310,9 @@ impl Start<'_> {
                 mix,
                 identity,
             });
-            self.spawn(format!("gateway {name}"), gateway.run(self.stop.clone()));
+            let running = gateway.run(self.stop_nodes.clone());
+            self.nodes
+                .spawn(until_ended(format!("gateway {name}"), running));
         }
         Ok(started)
     }
@@ -351,7 +367,9 @@ impl Start<'_> {
                 recipient: addresses.recipient,
                 gateway: gateway.name.clone(),
             });
-            self.spawn(format!("client {name}"), client.run(self.stop.clone()));
+            let running = client.run(self.stop_clients.clone());
+            self.clients
+                .spawn(until_ended(format!("client {name}"), running));
         }
         for (name, mut status) in statuses {
             let ready = status.wait_for(nym_client::ClientStatus::is_ready);
@@ -362,6 +380,18 @@ impl Start<'_> {
         }
         Ok((entries, journeys))
     }
+}
+
+/// Runs one program to its end, and says which it was and how it ended.
+async fn until_ended<E: std::error::Error + 'static>(
+    name: String,
+    running: impl Future<Output = Result<(), E>>,
+) -> LocalnetError {
+    let reason = match running.await {
+        Ok(()) => "it stopped".to_owned(),
+        Err(error) => nym_daemon::exit::chain(&error),
+    };
+    LocalnetError::Ended { name, reason }
 }
 
 /// Fails at once if a port that will be needed is taken, before anything is started.
