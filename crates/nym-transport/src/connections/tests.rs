@@ -212,7 +212,8 @@ async fn a_patient_sender_waits_for_room_in_a_full_queue() {
     let connections = connections_to(ConnectionsConfig::default(), move |_| {
         Ok(link.lock().unwrap().take().unwrap())
     });
-    let reading = tokio::spawn(async move {
+    let mut reading = tokio::task::JoinSet::new();
+    reading.spawn(async move {
         let mut reader = FrameReader::new(&mut next, ReadTimeouts::default());
         for number in 0..300 {
             // A batch of 32 frames leaves the queue in less than the patience of 20 ms.
@@ -231,7 +232,7 @@ async fn a_patient_sender_waits_for_room_in_a_full_queue() {
             .await
             .unwrap();
     }
-    reading.await.unwrap();
+    reading.join_all().await;
     assert_eq!(connections.counts().dropped(), 0);
 }
 
