@@ -11,9 +11,11 @@
 //! * A *reader* owns an incoming connection. It hands over whatever one read completed, as one
 //!   batch, to the first worker with room; when no worker has room it waits, and so, by TCP, does
 //!   the peer. Work that cannot be done is thus not even read.
-//! * A *worker* does the cryptography, a batch at a time. There is one for each processor; after
-//!   a few packets each lets the other tasks of its thread run. A batch is never held back to be
-//!   filled.
+//! * A *worker* does the cryptography of whatever has arrived, over all links, as one batch; a
+//!   batch is never held back to be filled. There is a worker for each processor; after
+//!   32 packets each lets the other tasks of its thread run. When a next hop's
+//!   queue is full, the worker waits for a moment, and so, in the end, do the peers: see
+//!   [`Connections::send_patiently`].
 //! * The *scheduler* owns the [delay queue](crate::delay_queue) and sleeps until the earliest
 //!   deadline. The delay of a packet counts from the moment its processing ended.
 //!
@@ -31,17 +33,18 @@
 //! wait are sent as they fall due, but for no longer than [`DRAIN`].
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nym_daemon::clock::Clock;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::Frame;
 use nym_packet::time::Timestamp;
-use nym_transport::connections::Connections;
+use nym_transport::connections::{Connections, SendError};
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::listener::Listener;
 use tokio::net::TcpStream;
@@ -52,7 +55,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::delay_queue::{DelayQueue, QueueLimits};
-use crate::processor::{Delivery, Forward, Processed, Processor, RejectCounts};
+use crate::processor::{
+    BatchRoom, Delivery, Forward, Processed, Processor, RejectCounts, Rejection,
+};
 use crate::replay::ReplayFilter;
 
 /// Batches that wait for one worker at most.
@@ -64,9 +69,10 @@ pub const DELAYED_QUEUED: usize = 1024;
 /// How long packets that wait for their moment are still sent after the shutdown was requested.
 pub const DRAIN: Duration = Duration::from_millis(500);
 
-/// Packets that a worker processes before other tasks of its thread may run: about a millisecond
-/// of cryptography.
-const PACKETS_PER_TURN: usize = 8;
+/// Packets that a worker opens together before other tasks of its thread may run: between one and
+/// two milliseconds of cryptography, and four times as many as fill the widest lanes, so that few
+/// lanes stay empty.
+const PACKETS_PER_TURN: usize = 32;
 
 /// What a relay does with packets that it has opened.
 #[derive(Debug)]
@@ -282,32 +288,49 @@ struct Delayed {
 
 impl<D: Deliver> Workshop<D> {
     async fn work(self: Arc<Self>, mut batches: mpsc::Receiver<Vec<Frame>>) {
+        let mut room = BatchRoom::default();
+        let mut frames = Vec::new();
+        let mut done = Vec::with_capacity(PACKETS_PER_TURN);
         while let Some(batch) = batches.recv().await {
-            let mut rejected = RejectCounts::default();
-            for (index, frame) in batch.into_iter().enumerate() {
-                if index > 0 && index.is_multiple_of(PACKETS_PER_TURN) {
-                    yield_now().await;
-                }
-                self.handle(frame, &mut rejected).await;
+            frames.extend(batch);
+            // Whatever other links have handed over meanwhile shares the lanes.
+            while frames.len() < PACKETS_PER_TURN
+                && let Ok(batch) = batches.try_recv()
+            {
+                frames.extend(batch);
             }
-            if rejected.total() > 0 {
-                self.exit.counters.record_rejected(&rejected);
+            while !frames.is_empty() {
+                let count = frames.len().min(PACKETS_PER_TURN);
+                self.processor.process_batch(
+                    &mut room,
+                    frames.drain(..count),
+                    |headers| self.lock_replay().check_headers(self.clock.now(), headers),
+                    &mut done,
+                );
+                self.finish(&mut done).await;
+                yield_now().await;
             }
-            yield_now().await;
         }
     }
 
-    async fn handle(&self, frame: Frame, rejected: &mut RejectCounts) {
-        let processed = self.processor.process(frame, |tag| {
-            // Held for one lookup; a panic in it would leave a set that is still a set.
-            let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-            replay.check(self.clock.now(), tag)
-        });
-        match (processed, &self.role) {
-            (Ok(Processed::Forward(forward)), Role::MixNode) => self.forward(forward).await,
-            (Ok(Processed::Final(delivery)), Role::Gateway(to)) => to.deliver(delivery).await,
-            (Ok(_), _) => rejected.misdirected += 1,
-            (Err(rejection), _) => rejected.record(&rejection),
+    /// Held for a few lookups; a panic in it would leave a set that is still a set.
+    fn lock_replay(&self) -> MutexGuard<'_, ReplayFilter> {
+        self.replay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what became of a batch.
+    async fn finish(&self, done: &mut Vec<Result<Processed, Rejection>>) {
+        let mut rejected = RejectCounts::default();
+        for processed in done.drain(..) {
+            match (processed, &self.role) {
+                (Ok(Processed::Forward(forward)), Role::MixNode) => self.forward(forward).await,
+                (Ok(Processed::Final(delivery)), Role::Gateway(to)) => to.deliver(delivery).await,
+                (Ok(_), _) => rejected.misdirected += 1,
+                (Err(rejection), _) => rejected.record(&rejection),
+            }
+        }
+        if rejected.total() > 0 {
+            self.exit.counters.record_rejected(&rejected);
         }
     }
 
@@ -320,7 +343,7 @@ impl<D: Deliver> Workshop<D> {
         }: Forward,
     ) {
         if delay.is_zero() {
-            self.exit.send(next_hop, frame);
+            self.exit.send_patiently(next_hop, frame).await;
         } else {
             let deadline = self.clock.now() + delay;
             // Closed only after a panic, on which the whole pipeline ends.
@@ -346,7 +369,18 @@ struct Exit {
 impl Exit {
     fn send(&self, next_hop: HopAddress, frame: Frame) {
         let next_hop = next_hop.socket_addr();
-        match self.connections.send(next_hop, frame) {
+        self.count(next_hop, self.connections.send(next_hop, frame));
+    }
+
+    /// While a next hop's queue is full for a moment, the worker waits, and reads no more.
+    async fn send_patiently(&self, next_hop: HopAddress, frame: Frame) {
+        let next_hop = next_hop.socket_addr();
+        let outcome = self.connections.send_patiently(next_hop, frame).await;
+        self.count(next_hop, outcome);
+    }
+
+    fn count(&self, next_hop: SocketAddr, outcome: Result<(), SendError>) {
+        match outcome {
             Ok(()) => self.counters.record_sent(next_hop),
             Err(_) => self.counters.record_dropped(next_hop),
         }

@@ -39,6 +39,7 @@ use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use nym_packet::time::Timestamp;
 use rand_core::CryptoRng;
+use sphinx::VerifiedHeader;
 
 /// Length of a tag, γ of a Sphinx header, in bytes.
 pub const TAG_LEN: usize = 16;
@@ -121,6 +122,22 @@ impl ReplayFilter {
         }
         self.current.insert(slot);
         Freshness::Fresh
+    }
+
+    /// [`check`](Self::check) of each header that was verified, in their order; the replayed ones
+    /// become [`sphinx::Error::Replayed`].
+    pub fn check_headers(
+        &mut self,
+        now: Timestamp,
+        headers: &mut [Result<VerifiedHeader, sphinx::Error>],
+    ) {
+        for header in headers {
+            if let Ok(verified) = header
+                && self.check(now, verified.mac()) == Freshness::Replayed
+            {
+                *header = Err(sphinx::Error::Replayed);
+            }
+        }
     }
 
     /// Tags remembered at present, at most twice the capacity.

@@ -71,29 +71,46 @@ impl VerifiedPacket {
     /// nothing any more. A delay above `max_delay` is such an error, except in vpn mode, where
     /// delays are ignored.
     pub fn peel(self, packet: &mut [u8], max_delay: Duration) -> Result<Outcome<'_>, NodeError> {
-        match self.header.peel(packet)? {
-            Peeled::Forward { next_hop, delay } => {
-                let next_hop = HopAddress::decode(&next_hop.0).map_err(NodeError::NextHop)?;
-                let delay = match self.mode {
-                    PacketMode::Mix => Some(bounded_delay(delay, max_delay)?),
-                    PacketMode::Vpn => None,
-                };
-                Ok(Outcome::Forward { next_hop, delay })
-            }
-            Peeled::Final { destination } => {
-                let payload = packet.get(HEADER_LEN..).unwrap_or_default();
-                let plaintext = sphinx::recover_plaintext(payload)?;
-                let (surb_ack, message) = match self.size {
-                    PacketSize::Ack => (None, plaintext),
-                    PacketSize::Regular | PacketSize::Extended => split_surb_ack(plaintext)?,
-                };
-                let forward_ack = surb_ack.map(|ack| ack.into_mix_packet(self.mode));
-                Ok(Outcome::Final {
-                    destination: destination.address,
-                    message,
-                    forward_ack,
-                })
-            }
+        let peeled = self.header.peel(packet)?;
+        interpret(peeled, self.mode, self.size, packet, max_delay)
+    }
+}
+
+/// What is to be done with a packet that was peeled by other means than [`VerifiedPacket::peel`],
+/// as in a [`sphinx::Batch`]; `packet` is what peeling left.
+///
+/// # Errors
+///
+/// Those of [`VerifiedPacket::peel`].
+pub fn interpret(
+    peeled: Peeled,
+    mode: PacketMode,
+    size: PacketSize,
+    packet: &[u8],
+    max_delay: Duration,
+) -> Result<Outcome<'_>, NodeError> {
+    match peeled {
+        Peeled::Forward { next_hop, delay } => {
+            let next_hop = HopAddress::decode(&next_hop.0).map_err(NodeError::NextHop)?;
+            let delay = match mode {
+                PacketMode::Mix => Some(bounded_delay(delay, max_delay)?),
+                PacketMode::Vpn => None,
+            };
+            Ok(Outcome::Forward { next_hop, delay })
+        }
+        Peeled::Final { destination } => {
+            let payload = packet.get(HEADER_LEN..).unwrap_or_default();
+            let plaintext = sphinx::recover_plaintext(payload)?;
+            let (surb_ack, message) = match size {
+                PacketSize::Ack => (None, plaintext),
+                PacketSize::Regular | PacketSize::Extended => split_surb_ack(plaintext)?,
+            };
+            let forward_ack = surb_ack.map(|ack| ack.into_mix_packet(mode));
+            Ok(Outcome::Final {
+                destination: destination.address,
+                message,
+                forward_ack,
+            })
         }
     }
 }

@@ -130,7 +130,9 @@ impl LinkTask {
     /// that no frame can slip into a queue that nobody reads any more.
     fn leave(&self) -> bool {
         let mut links = self.shared.lock_links();
-        let nothing_waits = self.pending.is_empty() && self.queue.is_empty();
+        // Besides the table, only who waits for room holds a sender.
+        let nobody_waits = self.queue.sender_strong_count() <= 1;
+        let nothing_waits = self.pending.is_empty() && self.queue.is_empty() && nobody_waits;
         if nothing_waits {
             links.queues.remove(&self.next_hop);
         }

@@ -206,6 +206,65 @@ async fn a_full_queue_drops_and_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_patient_sender_waits_for_room_in_a_full_queue() {
+    let (link, mut next) = duplex(FRAME_LEN);
+    let link = Mutex::new(Some(link));
+    let connections = connections_to(ConnectionsConfig::default(), move |_| {
+        Ok(link.lock().unwrap().take().unwrap())
+    });
+    let mut reading = tokio::task::JoinSet::new();
+    reading.spawn(async move {
+        let mut reader = FrameReader::new(&mut next, ReadTimeouts::default());
+        for number in 0..300 {
+            // A batch of 32 frames leaves the queue in less than the patience of 20 ms.
+            if number % 2 == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert!(
+                reader.next_frame().await.unwrap().is_some(),
+                "frame {number}"
+            );
+        }
+    });
+    for _ in 0..300 {
+        connections
+            .send_patiently(next_hop(), frame(1))
+            .await
+            .unwrap();
+    }
+    reading.join_all().await;
+    assert_eq!(connections.counts().dropped(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_soon_again_for_a_next_hop_that_is_stuck() {
+    let connections = connections_to(ConnectionsConfig::default(), |_| refused());
+    for fill in 0..128 {
+        connections.send(next_hop(), frame(fill)).unwrap();
+    }
+    for (pause, waits) in [
+        (Duration::ZERO, true),
+        (IMPATIENCE - Duration::from_millis(1), false),
+        (Duration::from_millis(1), true),
+    ] {
+        advance(pause).await;
+        let start = Instant::now();
+        assert_eq!(
+            connections.send_patiently(next_hop(), frame(0)).await,
+            Err(SendError::QueueFull)
+        );
+        let waited = start.elapsed();
+        assert_eq!(
+            waited,
+            if waits { PATIENCE } else { Duration::ZERO },
+            "after {pause:?}"
+        );
+    }
+    assert_eq!(connections.counts().dropped_queue_full, 3);
+    assert_eq!(connections.queued_bytes(), 128 * FRAME_LEN);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_memory_of_all_queues_together_is_bounded() {
     let config = ConnectionsConfig {
         max_queued_bytes: 2 * FRAME_LEN,
