@@ -4,7 +4,7 @@
 //! so such a file is read as it is. Keys of our own stand in `apps` and `limits`, which those
 //! programs pass over.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use nym_client_core::EngineConfig;
@@ -17,7 +17,7 @@ use nym_protocol::validator::version::is_compatible;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    APP_PORT_DEFAULT, AppsConfig, ClientConfig, GATEWAY_RESPONSE_TIMEOUT_DEFAULT,
+    APP_PORT_DEFAULT, AppToken, AppsConfig, ClientConfig, GATEWAY_RESPONSE_TIMEOUT_DEFAULT,
     MESSAGE_LEN_MAX_DEFAULT, MIXNET_CONTRACT_DEFAULT, TOPOLOGY_REFRESH_RATE_DEFAULT,
     UNDELIVERED_BYTES_MAX_DEFAULT, VALIDATOR_DEFAULT,
 };
@@ -145,13 +145,25 @@ impl Default for DebugSection {
 }
 
 /// Section `apps`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AppsSection {
     pub(crate) dialect: String,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) token: String,
     pub(crate) message_len_max: usize,
     pub(crate) undelivered_bytes_max: usize,
+}
+
+/// Without the token.
+impl fmt::Debug for AppsSection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AppsSection")
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for AppsSection {
@@ -159,6 +171,8 @@ impl Default for AppsSection {
         Self {
             dialect: "auto".to_owned(),
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            token: String::new(),
             message_len_max: MESSAGE_LEN_MAX_DEFAULT,
             undelivered_bytes_max: UNDELIVERED_BYTES_MAX_DEFAULT,
         }
@@ -381,10 +395,17 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
                 &format!("one of {names}"),
             )
         })?;
+    let token = AppToken::new(&apps.token);
+    if token.is_none() && !apps.token.is_empty() {
+        let allowed = "a text of letters, digits and `-._~`, or \"\" for none";
+        return Err(source.invalid("apps.token", "this text", allowed));
+    }
     Ok(Some(AppsConfig {
         port: file.socket.listening_port,
         dialect: dialect.1,
         allowed_origins: apps.allowed_origins.clone(),
+        allowed_hosts: apps.allowed_hosts.clone(),
+        token,
         message_len_max: apps.message_len_max,
         undelivered_bytes_max: apps.undelivered_bytes_max,
     }))
@@ -570,6 +591,17 @@ fn apps_entries(apps: &AppsSection) -> Vec<Entry<'static>> {
             "Web pages that may connect beside those of this machine, as \"https://chat.example\".",
             "allowed_origins",
             value(&apps.allowed_origins),
+        ),
+        (
+            "Names under which this machine may be asked for beside localhost, as \"box.example\".",
+            "allowed_hosts",
+            value(&apps.allowed_hosts),
+        ),
+        (
+            "What apps have to show, as `Authorization: Bearer <token>` or `?token=<token>`: letters,\n\
+             digits and `-._~`. Without one (\"\") every program on this machine may be an app.",
+            "token",
+            value(&apps.token),
         ),
         (
             "The largest frame that an app may send, in bytes.",
@@ -773,6 +805,7 @@ mod tests {
                 "a duration of at least 1ms",
             ),
             ("ack_wait_multiplier", "nan", "a number from 0 to 1000"),
+            ("token", "\"a b\"", "a text of letters, digits"),
             ("fragment_attempts_max", "0", "a number above zero"),
         ] {
             let error = with(key, value);
