@@ -423,19 +423,30 @@ fn ready() -> ClientStatus {
 }
 
 #[tokio::test]
-async fn a_thousand_half_open_connections_do_not_disturb_a_connected_app() {
+async fn a_thousand_half_open_connections_harm_no_app() {
     let socket = Socket::open().await;
     let mut app = socket.connect("/").await;
     app.ask_address().await;
-    let mut half_open = Vec::new();
+    let address = socket.address;
+    let (connected, mut connections) = mpsc::channel(1_000);
+    let mut dialing = JoinSet::new();
+    // Not all get through: those beyond the limit and the backlog are still dialing at the end.
     for _ in 0..1_000 {
-        let mut stream = TcpStream::connect(socket.address).await.unwrap();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: loc")
-            .await
-            .unwrap();
-        half_open.push(stream);
+        let connected = connected.clone();
+        dialing.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").await;
+            connected.send(stream).await.unwrap();
+        });
     }
+    let mut half_open = Vec::new();
+    while half_open.len() < CONNECTIONS {
+        half_open.push(connections.recv().await.unwrap());
+    }
+    app.ask_address().await;
+    dialing.shutdown().await;
+    drop((half_open, connections));
+    socket.connect("/").await.ask_address().await;
     app.ask_address().await;
 }
 
