@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nym_client_core::SendError;
+use nym_client_core::{Lane, SendError};
 use nym_packet::address::Recipient;
 use nym_protocol::app::{Answer, AppError, AppSession, DialectChoice, Output, ReplyTo, Request};
 use nym_protocol::ws::WsMessage;
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
     // The future that loses is dropped: a frame it was writing may be lost, a message it was
     // writing has not been reported as written.
     let ended = tokio::select! {
-        ended = read(stream, &session, &context, answers) => ended,
+        ended = read(stream, &session, number, &context, answers) => ended,
         ended = write(&mut sink, &session, &mut subscription, answered) => ended,
         () = shutdown.cancelled() => Ended::ByClient,
     };
@@ -85,6 +85,7 @@ pub(crate) async fn serve(
 async fn read(
     mut stream: SplitStream<WebSocket>,
     session: &Mutex<AppSession>,
+    number: u64,
     context: &AppContext,
     answers: mpsc::Sender<WsMessage>,
 ) -> Ended {
@@ -103,7 +104,7 @@ async fn read(
         };
         let frames = match output {
             Some(Output::Request(asked)) => {
-                let performing = perform(asked.request, context);
+                let performing = perform(asked.request, number, context);
                 let answer = reading_ahead(performing, &mut stream, &mut ahead).await;
                 lock(session).answer(asked.token, answer)
             }
@@ -206,42 +207,53 @@ async fn say_goodbye(
 }
 
 /// Does what an app asks.
-async fn perform(request: Request, context: &AppContext) -> Result<Answer, AppError> {
-    let order = match request {
+async fn perform(request: Request, app: u64, context: &AppContext) -> Result<Answer, AppError> {
+    let (order, connection) = match request {
         Request::SelfAddress => return Ok(Answer::SelfAddress(context.recipient)),
+        // A lane is no more than its messages, and what was accepted is sent to its end.
+        Request::ClosedConnection { .. } => return Ok(Answer::Accepted),
+        Request::LaneQueueLength { connection_id } => (Order::CountLane, Some(connection_id)),
         Request::Send {
             recipient,
             message,
             reply_surbs,
-            connection_id: None,
+            connection_id,
         } => {
-            let with_reply_surb = match reply_surbs {
-                None | Some(0) => false,
-                Some(1) => true,
-                Some(_) => return Err(AppError::other("a message carries at most one reply SURB")),
-            };
-            Order::Send {
+            let order = Order::Send {
                 recipient: Box::new(recipient),
                 message,
-                with_reply_surb,
-            }
+                reply_surbs: reply_surbs.unwrap_or(0),
+            };
+            (order, connection_id)
         }
         Request::Reply {
             to: ReplyTo::Surb(surb),
             message,
-            connection_id: None,
-        } => Order::Reply { surb, message },
+            connection_id,
+        } => (Order::Reply { surb, message }, connection_id),
+        Request::Reply {
+            to: ReplyTo::Tag(tag),
+            message,
+            connection_id,
+        } => (Order::ReplyToTag { tag, message }, connection_id),
         _ => return Err(AppError::other("this client cannot do that")),
     };
+    let lane = connection.map(|connection| Lane { app, connection });
     let (answer, answered) = oneshot::channel();
     let stopping = || AppError::other("the client is stopping");
-    context
-        .orders
-        .send(AppOrder { order, answer })
-        .await
-        .map_err(|_| stopping())?;
+    let order = AppOrder {
+        order,
+        lane,
+        answer,
+    };
+    context.orders.send(order).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
-        Ok(_) => Ok(Answer::Accepted),
+        Ok(done) => Ok(
+            lane.map_or(Answer::Accepted, |lane| Answer::LaneQueueLength {
+                lane: lane.connection,
+                queue_length: done.lane_queue_length,
+            }),
+        ),
         Err(SendError::ReplyTooLong { len, max }) => Err(AppError::reply_too_long(len, max)),
         Err(refusal) => Err(AppError::other(refusal.to_string())),
     }

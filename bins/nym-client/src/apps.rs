@@ -192,6 +192,7 @@ impl Door {
         let dialect = match path {
             "/seed" => DialectChoice::Seed,
             "/v0.11" => DialectChoice::V0_11,
+            "/v1" => DialectChoice::SenderTags,
             _ => self.config.dialect,
         };
         let upgraded = self.upgraded.clone();

@@ -5,12 +5,12 @@
 //! could be waiting for it: packets go into a queue that is checked for room before they are
 //! made, arrivals to a task that never waits for anybody.
 
-use nym_client_core::{Engine, Event, Journey, MessageId, ReceivedMessage, SendError};
+use nym_client_core::{Engine, Event, Journey, Lane, ReceivedMessage, SendError};
 use nym_daemon::clock::Clock;
 use nym_packet::address::Recipient;
 use nym_packet::mix_packet::MixPacket;
-use nym_packet::reply::ReplySurb;
-use nym_protocol::app::Received;
+use nym_packet::reply::{REPLY_SURB_LEN, ReplySurb};
+use nym_protocol::app::{Received, SenderTag};
 use nym_protocol::validator::Topology;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
@@ -49,23 +49,54 @@ pub(crate) enum EngineInput {
 #[derive(Debug)]
 pub(crate) struct AppOrder {
     pub(crate) order: Order,
-    pub(crate) answer: oneshot::Sender<Result<MessageId, SendError>>,
+    /// Where what is taken over is counted.
+    pub(crate) lane: Option<Lane>,
+    pub(crate) answer: oneshot::Sender<Result<Done, SendError>>,
+}
+
+/// An order was obeyed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Done {
+    /// Unacknowledged packets of the order's lane, 0 without one.
+    pub(crate) lane_queue_length: u64,
 }
 
 /// What an app wants the engine to do.
 #[derive(Debug)]
 pub(crate) enum Order {
+    /// Tell how many packets wait in the lane.
+    CountLane,
     /// Answer whoever made this SURB.
     Reply {
         surb: Box<ReplySurb>,
         message: Vec<u8>,
     },
+    /// Answer the anonymous peer of this name.
+    ReplyToTag { tag: SenderTag, message: Vec<u8> },
     /// Send to an address.
     Send {
         recipient: Box<Recipient>,
         message: Vec<u8>,
-        with_reply_surb: bool,
+        reply_surbs: u32,
     },
+}
+
+impl Order {
+    /// Bytes that would wait for acknowledgement.
+    fn len(&self) -> usize {
+        match self {
+            Self::CountLane => 0,
+            Self::Reply { message, .. } | Self::ReplyToTag { message, .. } => message.len(),
+            Self::Send {
+                message,
+                reply_surbs,
+                ..
+            } => usize::try_from(*reply_surbs)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(REPLY_SURB_LEN)
+                .saturating_add(message.len()),
+        }
+    }
 }
 
 /// The task and its queues.
@@ -173,25 +204,41 @@ impl EngineTask {
     /// Hands an order to the engine. When too much waits for acknowledgement and the network is
     /// there, the order waits, and with it all apps that want to send more.
     fn obey(&mut self, order: AppOrder) {
-        let AppOrder { order, answer } = order;
-        let len = match &order {
-            Order::Reply { message, .. } | Order::Send { message, .. } => message.len(),
-        };
+        let len = order.order.len();
         let max = self.unacknowledged_bytes_max;
         let has_room = self.engine.unacknowledged_bytes().saturating_add(len) <= max;
         if !has_room && len <= max && self.state.link_up {
-            self.state.waiting = Some(AppOrder { order, answer });
+            self.state.waiting = Some(order);
             return;
         }
+        let AppOrder {
+            order,
+            lane,
+            answer,
+        } = order;
         let now = self.clock.now();
         let outcome = match order {
-            Order::Reply { surb, message } => self.engine.reply(now, *surb, message),
+            Order::CountLane => Ok(None),
+            Order::Reply { surb, message } => self.engine.reply(now, *surb, message).map(Some),
+            Order::ReplyToTag { tag, message } => {
+                self.engine.reply_to_tag(now, tag, message).map(Some)
+            }
             Order::Send {
                 recipient,
                 message,
-                with_reply_surb,
-            } => self.engine.send(now, &recipient, &message, with_reply_surb),
+                reply_surbs,
+            } => self
+                .engine
+                .send_anonymous(now, &recipient, &message, reply_surbs)
+                .map(Some),
         };
+        let outcome = outcome.map(|message| {
+            if let Some((message, lane)) = message.zip(lane) {
+                self.engine.put_in_lane(message, lane);
+            }
+            let lane_queue_length = lane.map_or(0, |lane| self.engine.lane_queue_length(lane));
+            Done { lane_queue_length }
+        });
         // The app may be gone; what was taken over is sent all the same.
         let _ = answer.send(outcome);
     }
@@ -219,11 +266,14 @@ impl EngineTask {
             Event::Received(ReceivedMessage {
                 message,
                 reply_surb,
-                ..
+                sender_tag,
             }) => {
                 let mut received = Received::new(message);
                 if let Some(surb) = reply_surb {
                     received = received.with_reply_surb(surb);
+                }
+                if let Some(tag) = sender_tag {
+                    received = received.with_sender_tag(tag);
                 }
                 // The receiving task ends only when this one does.
                 let _ = self.arrived.send(received).await;

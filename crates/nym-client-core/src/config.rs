@@ -37,6 +37,11 @@ pub struct EngineConfig {
     pub reply_keys_max: usize,
     /// How long a reply key is kept. Default 30 days.
     pub reply_key_age_max: Duration,
+    /// Reply SURBs of others kept to answer by sender tag. Default 10,000, which at 1,164 bytes
+    /// each are 12 MB; those of the peer first heard of go when more are needed.
+    pub sender_surbs_max: usize,
+    /// How long a sender tag is kept. Default 30 days: later its sender cannot read an answer.
+    pub sender_surb_age_max: Duration,
     /// Report each packet that carries a message as a [`crate::Event::Sent`], route included.
     /// Default off; for the person at the client and for tests, never for a log.
     pub trace_journeys: bool,
@@ -57,6 +62,8 @@ impl Default for EngineConfig {
             unacknowledged_bytes_max: 64 << 20,
             reply_keys_max: 100_000,
             reply_key_age_max: Duration::from_secs(30 * 24 * 60 * 60),
+            sender_surbs_max: 10_000,
+            sender_surb_age_max: Duration::from_secs(30 * 24 * 60 * 60),
             trace_journeys: false,
         }
     }

@@ -1,5 +1,6 @@
 //! The engine: what an app hands over goes in, paced packets come out, and the other way round.
 
+mod anonymous;
 mod fair_queue;
 mod pacing;
 mod receiving;
@@ -11,9 +12,7 @@ use std::time::Duration;
 
 use nym_packet::ack::AckKey;
 use nym_packet::address::Recipient;
-use nym_packet::fragment::{self, FragmentGeometry};
-use nym_packet::geometry::PacketSize;
-use nym_packet::message;
+use nym_packet::fragment::FragmentGeometry;
 use nym_packet::mix_packet::MixPacket;
 use nym_packet::reply::ReplySurb;
 use nym_packet::time::Timestamp;
@@ -27,6 +26,7 @@ use self::sending::{QueuedReply, Unacknowledged};
 use crate::config::EngineConfig;
 use crate::event::{Event, MessageId};
 use crate::reply_keys::{ReplyKeys, SpentSurbs};
+use crate::sender_surbs::SenderSurbs;
 
 /// How messages are cut: clients send regular packets.
 const GEOMETRY: FragmentGeometry = FragmentGeometry::REGULAR;
@@ -73,9 +73,32 @@ pub enum SendError {
         /// The longest a reply can be.
         max: usize,
     },
+    /// All SURBs of the peer were used.
+    #[error("no reply SURB of this sender tag is left; its sender has to write again")]
+    OutOfSurbs,
+    /// The tag names nobody, or its peer was forgotten.
+    #[error("this sender tag is unknown, or too old")]
+    UnknownSenderTag,
+    /// A message comes with a limited number of SURBs.
+    #[error("{asked} reply SURBs were asked for, a message carries at most {max}")]
+    TooManySurbs {
+        /// How many were asked for.
+        asked: u32,
+        /// The bound.
+        max: u32,
+    },
     /// A SURB answers once.
     #[error("this reply SURB was used before; each answers once")]
     SpentSurb,
+}
+
+/// Names a conversation of one app, whose waiting packets are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// Tells apps apart.
+    pub app: u64,
+    /// Tells the conversations of an app apart.
+    pub connection: u64,
 }
 
 /// Counts of what the engine did since it began. They only ever grow.
@@ -119,6 +142,7 @@ pub struct Engine<R> {
     receiver: Receiver,
     reply_keys: ReplyKeys,
     spent_surbs: SpentSurbs,
+    sender_surbs: SenderSurbs,
     transmits: VecDeque<MixPacket>,
     events: VecDeque<Event>,
     stats: EngineStats,
@@ -144,6 +168,7 @@ impl<R: CryptoRng> Engine<R> {
             receiver: Receiver::new(),
             reply_keys: ReplyKeys::new(config.reply_keys_max, config.reply_key_age_max),
             spent_surbs: SpentSurbs::default(),
+            sender_surbs: SenderSurbs::new(config.sender_surbs_max, config.sender_surb_age_max),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             stats: EngineStats::default(),
@@ -191,7 +216,26 @@ impl<R: CryptoRng> Engine<R> {
         message: &[u8],
         with_reply_surb: bool,
     ) -> Result<MessageId, SendError> {
-        self.check_capacity(message.len())?;
+        self.send_anonymous(now, recipient, message, u32::from(with_reply_surb))
+    }
+
+    /// As [`Self::send`], with the means to answer `surb_count` times, at most
+    /// [`Self::SURBS_MAX`].
+    ///
+    /// SURBs after the first travel in follow-up messages. They belong to the message: it counts
+    /// as delivered when they are.
+    ///
+    /// # Errors
+    /// [`SendError`] says what is missing; nothing was taken over then.
+    pub fn send_anonymous(
+        &mut self,
+        now: Timestamp,
+        recipient: &Recipient,
+        message: &[u8],
+        surb_count: u32,
+    ) -> Result<MessageId, SendError> {
+        let surbs_len = Self::surbs_len(surb_count)?;
+        self.check_capacity(message.len().saturating_add(surbs_len))?;
         let topology = self.topology.as_ref().ok_or(SendError::NoTopology)?;
         let own_gateway = &self.keys.recipient.gateway;
         topology
@@ -201,23 +245,7 @@ impl<R: CryptoRng> Engine<R> {
             .gateway(&recipient.gateway)
             .ok_or(SendError::RecipientGatewayUnknown)?;
 
-        let surb = if with_reply_surb {
-            Some(self.new_reply_surb(now)?)
-        } else {
-            None
-        };
-        let padded = message::prepare(message, surb.as_ref(), GEOMETRY)
-            .expect("a SURB over a route of the topology has the length that a message holds");
-        let fragments = loop {
-            let fragments = fragment::split(&padded, GEOMETRY, &mut self.rng);
-            // Set ids are drawn from 2^31 - 1; one that is still in flight must not be reused.
-            if !fragments
-                .iter()
-                .any(|fragment| self.unacknowledged.is_known(fragment.id()))
-            {
-                break fragments;
-            }
-        };
+        let fragments = self.cut_with_surbs(now, message, surb_count)?;
         Ok(self
             .unacknowledged
             .accept_message(now, recipient, fragments))
@@ -233,19 +261,7 @@ impl<R: CryptoRng> Engine<R> {
         surb: ReplySurb,
         message: Vec<u8>,
     ) -> Result<MessageId, SendError> {
-        let max = PacketSize::Regular.reply_len_max();
-        if message.len() > max {
-            return Err(SendError::ReplyTooLong {
-                len: message.len(),
-                max,
-            });
-        }
-        self.check_capacity(message.len())?;
-        let topology = self.topology.as_ref().ok_or(SendError::NoTopology)?;
-        let own_gateway = &self.keys.recipient.gateway;
-        topology
-            .gateway(own_gateway)
-            .ok_or(SendError::OwnGatewayUnknown)?;
+        self.check_reply(&message)?;
         if !self.spent_surbs.spend(surb.key_digest()) {
             return Err(SendError::SpentSurb);
         }
@@ -269,8 +285,7 @@ impl<R: CryptoRng> Engine<R> {
             receiving::Received::LoopCover => self.stats.cover_packets_received += 1,
             receiving::Received::Part => {}
             receiving::Received::Message(message) => {
-                self.stats.messages_received += 1;
-                self.events.push_back(Event::Received(message));
+                self.take_in_message(now, message);
             }
             receiving::Received::Ignored => self.stats.packets_ignored += 1,
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nym_packet::address::HopAddress;
 use nym_packet::reply::ReplySurb;
+use nym_protocol::app::SenderTag;
 use sphinx::Delay;
 
 /// Names one message or reply that an app handed over; counts up from 1 in each engine.
@@ -55,6 +56,8 @@ pub struct ReceivedMessage {
     pub message: Vec<u8>,
     /// The way to answer once, if the sender attached one.
     pub reply_surb: Option<ReplySurb>,
+    /// The name under which further SURBs of this sender are kept, and this one as well.
+    pub sender_tag: Option<SenderTag>,
 }
 
 /// Why a message was given up.

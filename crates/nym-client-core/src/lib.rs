@@ -21,6 +21,15 @@
 //! observer of the link sees does not depend on what apps do. A stall is never made up for by a
 //! burst.
 //!
+//! # Anonymous peers
+//!
+//! A reply SURB that came with a message is handed to the app and also kept under a random
+//! [`SenderTag`](nym_protocol::app::SenderTag), so that an app may answer the tag instead.
+//! [`Engine::send_anonymous`] attaches several: the first inside the message, the others in
+//! follow-up messages that the engine of the recipient takes in without showing them.
+//!
+//! # Packets and slots
+//!
 //! A packet is built when its slot comes, over the topology of that moment. Messages share the
 //! main stream in turn, so a file does not hold up a chat line.
 //!
@@ -41,7 +50,8 @@ mod config;
 mod engine;
 mod event;
 mod reply_keys;
+mod sender_surbs;
 
 pub use crate::config::EngineConfig;
-pub use crate::engine::{ClientKeys, Engine, EngineStats, SendError};
+pub use crate::engine::{ClientKeys, Engine, EngineStats, Lane, SendError};
 pub use crate::event::{Event, FailureReason, Journey, MessageId, ReceivedMessage};

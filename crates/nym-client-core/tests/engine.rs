@@ -7,13 +7,14 @@
 
 use std::time::Duration;
 
-use nym_client_core::{ClientKeys, Engine, EngineConfig, Event, FailureReason, SendError};
+use nym_client_core::{ClientKeys, Engine, EngineConfig, Event, FailureReason, Lane, SendError};
 use nym_packet::ack::AckKey;
 use nym_packet::address::{HopAddress, Recipient};
 use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
 use nym_packet::mix_packet::MixPacket;
 use nym_packet::node::{self, Outcome};
 use nym_packet::time::Timestamp;
+use nym_protocol::app::SenderTag;
 use nym_protocol::validator::topology::{GatewayDescriptor, MixnodeDescriptor, Topology};
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
@@ -526,4 +527,136 @@ proptest! {
             prop_assert!(!matches!(event, Event::Delivered { .. }), "nothing was sent");
         }
     }
+}
+
+/// Alice gives Bob `surb_count` SURBs; Bob's tag for her, once all of them have arrived.
+fn introduce(
+    net: &mut Net,
+    alice: &mut Engine<ChaCha20Rng>,
+    bob: &mut Engine<ChaCha20Rng>,
+    surb_count: u32,
+) -> SenderTag {
+    alice
+        .send_anonymous(net.now, bob.recipient(), b"who is there?", surb_count)
+        .unwrap();
+    // One packet in five is lost, so that follow-ups overtake what they follow.
+    let events = net.run(&mut [alice, bob], Duration::from_secs(20), |count| {
+        count % 5 != 0
+    });
+    let messages = received(&events);
+    assert_eq!(messages, [b"who is there?"], "follow-ups stay hidden");
+    assert_eq!(delivered_count(&events), 1);
+    events
+        .iter()
+        .find_map(|(_, event)| match event {
+            Event::Received(received) => received.sender_tag,
+            _ => None,
+        })
+        .expect("a message with SURBs comes with a tag")
+}
+
+#[test]
+fn a_tag_answers_as_often_as_there_are_surbs() {
+    for surb_count in [1, 2, 12] {
+        let mut net = Net::new(20);
+        let (mut alice, mut bob) = (
+            net.engine(EngineConfig::default()),
+            net.engine(EngineConfig::default()),
+        );
+        let tag = introduce(&mut net, &mut alice, &mut bob, surb_count);
+        let answers: Vec<_> = (0..surb_count).map(|n| n.to_be_bytes().to_vec()).collect();
+        for answer in &answers {
+            bob.reply_to_tag(net.now, tag, answer.clone()).unwrap();
+        }
+        let refused = bob.reply_to_tag(net.now, tag, b"once more".to_vec());
+        assert_eq!(refused, Err(SendError::OutOfSurbs));
+        let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(5), |_| {
+            true
+        });
+        let mut found = received(&events);
+        found.sort_unstable();
+        assert_eq!(found, answers, "{surb_count} SURBs");
+    }
+}
+
+#[test]
+fn a_surb_that_the_app_used_itself_is_not_used_again_by_tag() {
+    let mut net = Net::new(21);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    alice.send(net.now, bob.recipient(), b"?", true).unwrap();
+    let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
+        true
+    });
+    let message = events.into_iter().find_map(|(_, event)| match event {
+        Event::Received(received) => Some(received),
+        _ => None,
+    });
+    let message = message.unwrap();
+    let surb = message.reply_surb.unwrap();
+    bob.reply(net.now, surb, b"!".to_vec()).unwrap();
+    let refused = bob.reply_to_tag(net.now, message.sender_tag.unwrap(), b"!".to_vec());
+    assert_eq!(refused, Err(SendError::OutOfSurbs));
+}
+
+#[test]
+fn a_refused_reply_by_tag_uses_no_surb() {
+    let mut net = Net::new(22);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    let tag = introduce(&mut net, &mut alice, &mut bob, 1);
+    assert_eq!(
+        bob.reply_to_tag(net.now, tag, vec![1; 1_611]),
+        Err(SendError::ReplyTooLong {
+            len: 1_611,
+            max: 1_610
+        })
+    );
+    bob.reply_to_tag(net.now, tag, vec![1; 1_610]).unwrap();
+    let nobody = SenderTag::from_bytes([0; 16]);
+    let refused = bob.reply_to_tag(net.now, nobody, Vec::new());
+    assert_eq!(refused, Err(SendError::UnknownSenderTag));
+}
+
+#[test]
+fn a_message_brings_100_surbs_at_most() {
+    let mut net = Net::new(23);
+    let (mut alice, bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    alice
+        .send_anonymous(net.now, bob.recipient(), b"", 100)
+        .unwrap();
+    assert_eq!(
+        alice.send_anonymous(net.now, bob.recipient(), b"", 101),
+        Err(SendError::TooManySurbs {
+            asked: 101,
+            max: 100
+        })
+    );
+}
+
+#[test]
+fn a_lane_is_as_long_as_its_unacknowledged_packets() {
+    let mut net = Net::new(24);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    let [lane, other] = [1, 2].map(|connection| Lane { app: 1, connection });
+    let message = alice
+        .send(net.now, bob.recipient(), &[1; 4_000], false)
+        .unwrap();
+    alice.put_in_lane(message, lane);
+    assert_eq!(alice.lane_queue_length(lane), 3);
+    assert_eq!(alice.lane_queue_length(other), 0);
+    net.run(&mut [&mut alice, &mut bob], Duration::from_secs(5), |_| {
+        true
+    });
+    assert_eq!(alice.lane_queue_length(lane), 0);
 }

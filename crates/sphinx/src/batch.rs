@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::Error,
     keys::{PrivateKey, SharedSecret},
+    lioness::{TOGETHER, decrypt_together},
     process::{Parts, Peeled, VerifiedHeader},
     scalar_mult::{Backend, Integer, Point, backend},
     sizes::GROUP_ELEMENT_LEN,
@@ -119,10 +120,26 @@ impl Batch {
             for (index, alpha) in products.compute(self.backend) {
                 window[index].as_mut()[..GROUP_ELEMENT_LEN].copy_from_slice(alpha);
             }
-            for (index, header) in verified.iter().enumerate() {
-                if let (Ok(header), Ok(_)) = (header, self.peeled[first + index]) {
-                    header.decrypt_payload(versions[index], window[index].as_mut());
+            let results = &self.peeled[first..];
+            let mut encrypted = window
+                .iter_mut()
+                .zip(verified.iter().zip(results).zip(versions))
+                .filter_map(
+                    |(packet, ((header, result), version))| match (header, result) {
+                        (Ok(header), Ok(_)) => {
+                            Some(header.encrypted_payload(version, packet.as_mut()))
+                        }
+                        _ => None,
+                    },
+                )
+                .fuse();
+            loop {
+                let mut together = [const { None }; TOGETHER];
+                together.fill_with(|| encrypted.next());
+                if together[0].is_none() {
+                    break;
                 }
+                decrypt_together(&mut together);
             }
         }
         self.headers.clear();

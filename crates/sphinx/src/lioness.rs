@@ -15,9 +15,10 @@
 //! decrypt: the same, bottom up
 //! ```
 //!
-//! Budget for a 2 KiB block: two ChaCha20 passes at about 2 GB/s and two BLAKE2b passes at about
-//! 1 GB/s, 6 µs together.
+//! Budget for a 2 KiB block on one core of a Zen 4: two ChaCha20 passes at 1.8 GB/s and two BLAKE2b
+//! passes at 1.1 GB/s, 6 µs; with four hashes or more side by side 4 µs.
 
+use blake2b_simd::many::{HashManyJob, hash_many};
 use chacha20::{
     ChaCha20Legacy,
     cipher::{KeyIvInit, StreamCipher},
@@ -51,6 +52,24 @@ pub(crate) fn decrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<(
     Ok(())
 }
 
+/// A block to be decrypted together with others.
+pub(crate) struct Encrypted<'b> {
+    pub(crate) key: Zeroizing<[u8; PAYLOAD_KEY_LEN]>,
+    /// Must pass [`check_len`].
+    pub(crate) block: &'b mut [u8],
+}
+
+/// Blocks that are decrypted together: twice what BLAKE2b does in the lanes of AVX2.
+pub(crate) const TOGETHER: usize = 8;
+
+/// Decrypts blocks in place, their hashes side by side.
+pub(crate) fn decrypt_together(encrypted: &mut [Option<Encrypted<'_>>; TOGETHER]) {
+    hash_together(encrypted, |(_, _, _, k4)| k4);
+    stream_each(encrypted, |(_, _, k3, _)| k3);
+    hash_together(encrypted, |(_, k2, _, _)| k2);
+    stream_each(encrypted, |(k1, _, _, _)| k1);
+}
+
 /// Whether a block of this length can be encrypted at all.
 pub(crate) const fn check_len(len: usize) -> Result<(), PayloadFault> {
     if len < MIN_PAYLOAD_LEN {
@@ -73,7 +92,9 @@ const _: () = {
 type StreamKey = [u8; LEFT_LEN];
 type HashKey = [u8; HASH_KEY_LEN];
 
-fn split_key(key: &[u8; PAYLOAD_KEY_LEN]) -> (&StreamKey, &HashKey, &StreamKey, &HashKey) {
+type KeyParts<'k> = (&'k StreamKey, &'k HashKey, &'k StreamKey, &'k HashKey);
+
+fn split_key(key: &[u8; PAYLOAD_KEY_LEN]) -> KeyParts<'_> {
     const ENOUGH: &str = "the four parts are as long as the key";
     let (k1, rest) = key.split_first_chunk().expect(ENOUGH);
     let (k2, rest) = rest.split_first_chunk().expect(ENOUGH);
@@ -104,6 +125,39 @@ fn hash(key: &HashKey, right: &[u8], left: &mut [u8; LEFT_LEN]) {
     xor(left, digest.as_bytes());
 }
 
+/// L ^= H(k, R) of each block, with the part of its key that `part` takes.
+fn hash_together(
+    encrypted: &mut [Option<Encrypted<'_>>; TOGETHER],
+    part: fn(KeyParts<'_>) -> &HashKey,
+) {
+    let mut jobs = encrypted.each_ref().map(|encrypted| {
+        encrypted.as_ref().map(|Encrypted { key, block }| {
+            let mut params = blake2b_simd::Params::new();
+            params.hash_length(LEFT_LEN).key(part(split_key(key)));
+            HashManyJob::new(&params, &block[LEFT_LEN..])
+        })
+    });
+    hash_many(jobs.iter_mut().flatten());
+    let digests = jobs.map(|job| job.map(|job| job.to_hash()));
+    for (encrypted, digest) in encrypted.iter_mut().zip(digests) {
+        if let (Some(Encrypted { block, .. }), Some(digest)) = (encrypted, digest) {
+            let (left, _) = split_block(block).expect("the length was checked");
+            xor(left, digest.as_bytes());
+        }
+    }
+}
+
+/// R ^= S(L ^ k) of each block, with the part of its key that `part` takes.
+fn stream_each(
+    encrypted: &mut [Option<Encrypted<'_>>; TOGETHER],
+    part: fn(KeyParts<'_>) -> &StreamKey,
+) {
+    for Encrypted { key, block } in encrypted.iter_mut().flatten() {
+        let (left, right) = split_block(block).expect("the length was checked");
+        stream(left, part(split_key(key)), right);
+    }
+}
+
 fn xor(to: &mut [u8; LEFT_LEN], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to ^= from;
@@ -127,6 +181,27 @@ mod tests {
         assert_eq!(decrypt(&key, &mut [0; 32]), too_short);
         assert_eq!(encrypt(&key, &mut [0; 33]), Ok(()));
         assert_eq!(decrypt(&key, &mut [0; 33]), Ok(()));
+    }
+
+    #[test]
+    fn blocks_together_are_what_they_are_alone() {
+        let lens = [33_usize, 2_065, 0, 38, 32_785, 2_065, 0, 500];
+        let mut blocks = lens.map(|len| vec![len.to_le_bytes()[0]; len]);
+        let mut alone = blocks.clone();
+        let key = |index| [u8::try_from(index).unwrap(); PAYLOAD_KEY_LEN];
+        for (index, block) in alone.iter_mut().enumerate() {
+            let _ = decrypt(&key(index), block);
+        }
+        let mut index = 0;
+        let mut encrypted = blocks.each_mut().map(|block| {
+            index += 1;
+            (!block.is_empty()).then(|| Encrypted {
+                key: Zeroizing::new(key(index - 1)),
+                block,
+            })
+        });
+        decrypt_together(&mut encrypted);
+        assert_eq!(blocks, alone);
     }
 
     proptest! {

@@ -18,7 +18,7 @@ use crate::{
     header::{FINAL_FLAG, FORWARD_FLAG},
     hop_keys::HopKeys,
     keys::{PrivateKey, PublicKey, SharedSecret},
-    lioness,
+    lioness::{self, Encrypted},
     route::{Destination, NodeAddress},
     scalar_mult::{Integer, backend},
     sizes::{
@@ -131,7 +131,7 @@ impl VerifiedHeader {
     ///
     /// All that can be wrong is found here; after an error the packet is as it was. What remains is
     /// to blind α by the [`blinding_scalar`](Self::blinding_scalar) at a forward hop and to
-    /// [decrypt the payload](Self::decrypt_payload).
+    /// decrypt the [payload](Self::encrypted_payload).
     pub(crate) fn take_record(&self, packet: &mut [u8]) -> Result<(Peeled, Version), Error> {
         let parts = Parts::of(packet)?;
         if *parts.mac != self.mac {
@@ -152,9 +152,21 @@ impl VerifiedHeader {
     }
 
     /// Takes one layer of encryption off the payload of a packet whose record was taken.
-    pub(crate) fn decrypt_payload(&self, version: Version, packet: &mut [u8]) {
-        lioness::decrypt(&self.keys.payload_key(version), &mut packet[HEADER_LEN..])
-            .expect("the length was checked when the record was taken");
+    fn decrypt_payload(&self, version: Version, packet: &mut [u8]) {
+        let Encrypted { key, block } = self.encrypted_payload(version, packet);
+        lioness::decrypt(&key, block).expect("the length was checked when the record was taken");
+    }
+
+    /// The payload of a packet whose record was taken, and the key of its outermost layer.
+    pub(crate) fn encrypted_payload<'p>(
+        &self,
+        version: Version,
+        packet: &'p mut [u8],
+    ) -> Encrypted<'p> {
+        Encrypted {
+            key: self.keys.payload_key(version),
+            block: &mut packet[HEADER_LEN..],
+        }
     }
 
     /// The version bytes of the packet's routing record.

@@ -2,7 +2,7 @@
 
 use nym_client_core::SendError;
 use nym_packet::address::Recipient;
-use nym_protocol::app::Received;
+use nym_protocol::app::{Received, SenderTag};
 use nym_protocol::ws::WsMessage;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket as AppSocket, WebSocketLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::deliveries::Deliveries;
-use crate::engine_task::{AppOrder, Order};
+use crate::engine_task::{AppOrder, Done, Order};
 
 const ADDRESS: &str = "GsugBcLyNHtP1BEuz3e97Fv1qNjR9oezXsWQ88epp5F8.\
     7AiD8RdLbuqBEXfDcA4ddYJWw6qVBRez4E3E8cX5h7P3@65SkPxGjnPjm4VUXNZohzMuSAc9JKQzbuqwDWE5odCkm";
@@ -123,7 +123,7 @@ impl Socket {
 
     /// Takes the next order and refuses it.
     async fn refuse(&mut self, refusal: SendError) -> Order {
-        let AppOrder { order, answer } = self.orders.recv().await.unwrap();
+        let AppOrder { order, answer, .. } = self.orders.recv().await.unwrap();
         answer.send(Err(refusal)).unwrap();
         order
     }
@@ -172,13 +172,13 @@ async fn the_seed_is_spoken_on_the_plain_path() {
     let Order::Send {
         recipient,
         message,
-        with_reply_surb,
+        reply_surbs,
     } = order
     else {
         panic!("{order:?} is no send");
     };
     assert_eq!(*recipient, ADDRESS.parse::<Recipient>().unwrap());
-    assert_eq!((&message[..], with_reply_surb), (&br#"{"a":1}"#[..], false));
+    assert_eq!((&message[..], reply_surbs), (&br#"{"a":1}"#[..], 0));
     let WsMessage::Text(refusal) = app.hear().await else {
         panic!("the seed answers in text");
     };
@@ -220,6 +220,48 @@ async fn a_path_pins_the_dialect() {
     socket.arrive(b"hi").await;
     let push = WsMessage::Binary(b"\x01\0\0\0\0\0\0\0\0\x02hi".to_vec());
     assert_eq!(app.hear().await, push);
+}
+
+#[tokio::test]
+async fn sender_tags_are_spoken_on_their_path() {
+    let mut socket = Socket::open().await;
+    let mut app = socket.connect("/v1").await;
+    app.say(&format!(
+        r#"{{"type":"sendAnonymous","message":"m","recipient":"{ADDRESS}","replySurbs":3,"connectionId":7}}"#
+    ))
+    .await;
+    let AppOrder {
+        order,
+        lane,
+        answer,
+    } = socket.orders.recv().await.unwrap();
+    assert!(
+        matches!(order, Order::Send { reply_surbs: 3, .. }),
+        "{order:?}"
+    );
+    assert_eq!(lane.map(|lane| lane.connection), Some(7));
+    let lane_queue_length = 4;
+    answer.send(Ok(Done { lane_queue_length })).unwrap();
+    let length = r#"{"type":"laneQueueLength","lane":7,"queue_length":4}"#;
+    assert_eq!(app.hear().await, WsMessage::Text(length.to_owned()));
+
+    let tag = SenderTag::from_bytes([9; 16]);
+    let received = Received::new(b"hi".to_vec()).with_sender_tag(tag);
+    socket.arrived.send(received).await.unwrap();
+    let push = format!(r#"{{"type":"received","message":"hi","senderTag":"{tag}"}}"#);
+    assert_eq!(app.hear().await, WsMessage::Text(push));
+
+    app.say(&format!(
+        r#"{{"type":"reply","message":"answer","senderTag":"{tag}"}}"#
+    ))
+    .await;
+    let order = socket.refuse(SendError::OutOfSurbs).await;
+    assert!(
+        matches!(&order, Order::ReplyToTag { tag: to, message } if *to == tag && message == b"answer"),
+        "{order:?}"
+    );
+    let error = r#"{"type":"error","message":"other:no reply SURB of this sender tag is left; its sender has to write again"}"#;
+    assert_eq!(app.hear().await, WsMessage::Text(error.to_owned()));
 }
 
 #[tokio::test]

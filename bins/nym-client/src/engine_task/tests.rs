@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nym_client_core::EngineConfig;
+use nym_client_core::{EngineConfig, MessageId};
 use nym_daemon::entropy;
 use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
 use nym_protocol::validator::topology::{GatewayDescriptor, MixnodeDescriptor};
@@ -15,6 +15,11 @@ use super::*;
 use crate::keys::OwnKeys;
 
 const BYTES_MAX: usize = 10_000;
+
+const LANE: Lane = Lane {
+    app: 1,
+    connection: 7,
+};
 
 struct Fixture {
     recipient: Recipient,
@@ -78,14 +83,20 @@ impl Fixture {
         self.tell(EngineInput::LinkUp).await;
     }
 
-    async fn send(&self, len: usize) -> oneshot::Receiver<Result<MessageId, SendError>> {
+    async fn send(&self, len: usize) -> oneshot::Receiver<Result<Done, SendError>> {
         let (answer, answered) = oneshot::channel();
         let order = Order::Send {
             recipient: Box::new(self.recipient),
             message: vec![0; len],
-            with_reply_surb: false,
+            reply_surbs: 0,
         };
-        self.orders.send(AppOrder { order, answer }).await.unwrap();
+        let lane = Some(LANE);
+        let order = AppOrder {
+            order,
+            lane,
+            answer,
+        };
+        self.orders.send(order).await.unwrap();
         answered
     }
 }
@@ -141,7 +152,8 @@ async fn the_way_of_a_message_is_told_to_who_wants_to_know() {
     fixture.connect().await;
     let message = fixture.send(10).await.await.unwrap().unwrap();
     let journey = fixture.journeys.recv().await.unwrap();
-    assert_eq!((journey.message, journey.hops.len()), (message, 4));
+    assert_eq!(message.lane_queue_length, 1);
+    assert_eq!((journey.message, journey.hops.len()), (MessageId::FIRST, 4));
 }
 
 #[tokio::test]

@@ -63,6 +63,7 @@ impl Receiver {
                 Ok(message) => Received::Message(ReceivedMessage {
                     message,
                     reply_surb: None,
+                    sender_tag: None,
                 }),
                 Err(_) => Received::Ignored,
             };
@@ -86,6 +87,7 @@ impl Receiver {
                 Ok((message, reply_surb)) => Received::Message(ReceivedMessage {
                     message,
                     reply_surb,
+                    sender_tag: None,
                 }),
                 Err(_) => Received::Ignored,
             },

@@ -8,6 +8,7 @@ use nym_packet::fragment::{Fragment, FragmentId};
 use nym_packet::reply::ReplySurb;
 use nym_packet::time::Timestamp;
 
+use crate::engine::Lane;
 use crate::engine::fair_queue::FairQueue;
 use crate::event::{Event, FailureReason, MessageId};
 
@@ -38,6 +39,7 @@ struct Outgoing {
     remaining: usize,
     bytes: usize,
     fragments: Vec<FragmentId>,
+    lane: Option<Lane>,
 }
 
 /// One packet's worth of it.
@@ -112,6 +114,22 @@ impl Unacknowledged {
         self.messages.len()
     }
 
+    /// Counts a message to a lane.
+    pub(crate) fn put_in_lane(&mut self, message: MessageId, lane: Lane) {
+        if let Some(outgoing) = self.messages.get_mut(&message) {
+            outgoing.lane = Some(lane);
+        }
+    }
+
+    /// Unacknowledged packets of all messages in a lane.
+    pub(crate) fn lane_len(&self, lane: Lane) -> usize {
+        self.messages
+            .values()
+            .filter(|outgoing| outgoing.lane == Some(lane))
+            .map(|outgoing| outgoing.remaining)
+            .sum()
+    }
+
     /// Whether a packet waits for a slot.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.queue.is_empty()
@@ -172,6 +190,7 @@ impl Unacknowledged {
                 remaining,
                 bytes,
                 fragments,
+                lane: None,
             },
         );
         self.bytes += bytes;
