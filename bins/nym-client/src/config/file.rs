@@ -5,6 +5,8 @@
 //! programs pass over.
 
 use std::fmt::{self, Write as _};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nym_client_core::EngineConfig;
@@ -400,6 +402,11 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
         let allowed = "a text of letters, digits and `-._~`, or \"\" for none";
         return Err(source.invalid("apps.token", "this text", allowed));
     }
+    if token.is_some() && others_may_read(source.path()) {
+        let file = source.path().display();
+        let problem = format!("others may read the token; run `chmod 600 {file}`");
+        return Err(source.at_key("apps.token", problem));
+    }
     Ok(Some(AppsConfig {
         port: file.socket.listening_port,
         dialect: dialect.1,
@@ -409,6 +416,11 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
         message_len_max: apps.message_len_max,
         undelivered_bytes_max: apps.undelivered_bytes_max,
     }))
+}
+
+/// Whether the file is there and anybody but its owner may read it.
+fn others_may_read(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
 }
 
 /// Numbers that would stop a stream or fill a processor.
@@ -822,6 +834,33 @@ mod tests {
     fn a_key_that_is_not_known_is_an_error_with_the_nearest_one() {
         let text = render(&complete()).replace("listening_port =", "listenning_port =");
         assert!(error(&text).contains("did you mean `listening_port`?"));
+    }
+
+    #[test]
+    fn a_token_that_others_may_read_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let mut file = complete();
+        let loaded = |path: &Path| ClientConfig::from_file(config::load(path).unwrap());
+        for (token, mode, fits) in [
+            ("s3cret", 0o600, true),
+            ("s3cret", 0o640, false),
+            ("s3cret", 0o604, false),
+            ("", 0o644, true),
+        ] {
+            token.clone_into(&mut file.apps.token);
+            config::save_private_text(&path, &render(&file)).unwrap();
+            let saved = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(saved & 0o777, 0o600);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let read = loaded(&path);
+            assert_eq!(read.is_ok(), fits, "{token:?} {mode:o}");
+            if let Err(error) = read {
+                let said = error.to_string();
+                assert!(said.contains("run `chmod 600 "), "{said}");
+                assert!(!said.contains("s3cret"), "{said}");
+            }
+        }
     }
 
     #[test]
