@@ -2,7 +2,9 @@
 //!
 //! Anything else that connects — a browser, a port scan, `curl` — gets a short answer or a
 //! timeout and harms nobody. Web pages of other sites are refused by their `Origin`: without
-//! that, any page open in the user's browser could read the address and send.
+//! that, any page open in the user's browser could read the address and send. So are requests
+//! whose `Host` is not this machine, because a page can make its own name resolve to it. Where
+//! other people use the machine, a token keeps them out.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,21 +14,26 @@ use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts as _, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use nym_daemon::http::{HttpLimits, HttpServer};
 use nym_protocol::app::DialectChoice;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::app_connection::{self, AppContext};
+use crate::apps::door::{Refused, is_allowed_host, shows_token};
 use crate::apps::origin::is_allowed;
+use crate::apps::pages::AppCounters;
 use crate::config::AppsConfig;
 use crate::error::ClientError;
+use crate::status::ClientStatus;
 
+mod door;
 mod origin;
+mod pages;
 
 /// Connections at a time, those of apps included. An app with a message under way costs at most
 /// two messages of the largest size, anybody else 16 KiB.
@@ -52,6 +59,8 @@ pub(crate) struct Apps {
 #[derive(Debug)]
 struct Door {
     config: AppsConfig,
+    counters: Arc<AppCounters>,
+    status: watch::Receiver<ClientStatus>,
     upgraded: mpsc::Sender<Upgraded>,
 }
 
@@ -81,15 +90,23 @@ impl Apps {
     }
 
     /// Serves apps until `shutdown` is cancelled.
-    pub(crate) async fn run(self, context: AppContext, shutdown: CancellationToken) {
+    pub(crate) async fn run(
+        self,
+        context: AppContext,
+        status: watch::Receiver<ClientStatus>,
+        shutdown: CancellationToken,
+    ) {
         let (upgraded, upgrades) = mpsc::channel(UPGRADE_QUEUE);
+        let counters = Arc::new(AppCounters::default());
         let door = Arc::new(Door {
             config: self.config,
+            counters: Arc::clone(&counters),
+            status,
             upgraded,
         });
         let router = Router::new().fallback(answer).with_state(door);
         let serving = self.server.run(router, shutdown.clone());
-        let (served, ()) = tokio::join!(serving, serve_all(upgrades, context, shutdown));
+        let (served, ()) = tokio::join!(serving, serve_all(upgrades, context, &counters, shutdown));
         if let Err(error) = served {
             tracing::error!(%error, "the socket for apps failed");
         }
@@ -100,6 +117,7 @@ impl Apps {
 async fn serve_all(
     mut upgrades: mpsc::Receiver<Upgraded>,
     context: AppContext,
+    counters: &AppCounters,
     shutdown: CancellationToken,
 ) {
     let mut apps = JoinSet::new();
@@ -108,9 +126,13 @@ async fn serve_all(
         // All branches are cancel-safe.
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(ended) = apps.join_next(), if !apps.is_empty() => log_panic(ended),
+            Some(ended) = apps.join_next(), if !apps.is_empty() => {
+                counters.left();
+                log_panic(ended);
+            }
             Some(Upgraded { socket, dialect }) = upgrades.recv() => {
                 number += 1;
+                counters.came();
                 let (context, shutdown) = (context.clone(), shutdown.clone());
                 apps.spawn(app_connection::serve(socket, dialect, number, context, shutdown));
             }
@@ -134,44 +156,55 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 
 async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
+    if !is_allowed_host(&parts.headers, &door.config.allowed_hosts) {
+        return door.refuse(Refused::Host);
+    }
+    let has_token = shows_token(&parts, door.config.token.as_ref());
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
-    match upgrade {
-        Ok(upgrade) => {
-            if !is_allowed(&parts.headers, &door.config.allowed_origins) {
-                let said = "This page may not use the client. Allow its origin in the \
-                            configuration: apps.allowed_origins.\n";
-                return (StatusCode::FORBIDDEN, said).into_response();
-            }
-            let dialect = match parts.uri.path() {
-                "/seed" => DialectChoice::Seed,
-                "/v0.11" => DialectChoice::V0_11,
-                "/v1" => DialectChoice::SenderTags,
-                _ => door.config.dialect,
-            };
-            let upgraded = door.upgraded.clone();
-            upgrade
-                .max_message_size(door.config.message_len_max)
-                .max_frame_size(door.config.message_len_max)
-                .on_upgrade(async move |socket| {
-                    // Fails only when the client is stopping.
-                    let _ = upgraded.send(Upgraded { socket, dialect }).await;
-                })
+    let is_get = parts.method == Method::GET;
+    match (upgrade, parts.uri.path()) {
+        (Ok(_), _) if !is_allowed(&parts.headers, &door.config.allowed_origins) => {
+            door.refuse(Refused::Origin)
         }
-        Err(WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(rejection)) => {
+        (Ok(_), _) if !has_token => door.refuse(Refused::Token),
+        (Ok(upgrade), path) => door.upgrade(upgrade, path),
+        (Err(WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(rejection)), _) => {
             rejection.into_response()
         }
-        Err(_) if parts.method == Method::GET && parts.uri.path() == "/" => {
-            let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (plain, WELCOME).into_response()
+        (Err(_), "/") if is_get => pages::welcome(),
+        (Err(_), "/health") if is_get => pages::health(*door.status.borrow()),
+        (Err(_), "/metrics") if is_get && !has_token => door.refuse(Refused::Token),
+        (Err(_), "/metrics") if is_get => pages::metrics(&door.counters, *door.status.borrow()),
+        (Err(_), _) => {
+            let said = "Apps connect here by websocket.\n";
+            (StatusCode::NOT_FOUND, said).into_response()
         }
-        Err(_) => (StatusCode::NOT_FOUND, "Apps connect here by websocket.\n").into_response(),
     }
 }
 
-const WELCOME: &str = "This is nym-client. Apps connect here by websocket and say, for example:\n\
-     \n\
-     {\"type\":\"selfAddress\"}\n\
-     {\"type\":\"send\",\"message\":\"Hello Nym!\",\"recipient\":\"<address>\"}\n";
+impl Door {
+    fn refuse(&self, why: Refused) -> Response {
+        self.counters.refused(why);
+        why.into_response()
+    }
+
+    fn upgrade(&self, upgrade: WebSocketUpgrade, path: &str) -> Response {
+        let dialect = match path {
+            "/seed" => DialectChoice::Seed,
+            "/v0.11" => DialectChoice::V0_11,
+            "/v1" => DialectChoice::SenderTags,
+            _ => self.config.dialect,
+        };
+        let upgraded = self.upgraded.clone();
+        upgrade
+            .max_message_size(self.config.message_len_max)
+            .max_frame_size(self.config.message_len_max)
+            .on_upgrade(async move |socket| {
+                // Fails only when the client is stopping.
+                let _ = upgraded.send(Upgraded { socket, dialect }).await;
+            })
+    }
+}
 
 #[cfg(test)]
 mod tests;

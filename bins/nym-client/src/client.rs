@@ -130,6 +130,7 @@ impl Client {
                  can see who talks to whom"
             );
         }
+        let status_seen = status.subscribe();
         let clock = Clock::start();
         let client = own_keys.identity.public_key();
         let mut engine_config = config.engine;
@@ -192,7 +193,7 @@ impl Client {
                 orders: orders_in,
                 desk,
             };
-            tasks.spawn(apps.run(context, stop.clone()));
+            tasks.spawn(apps.run(context, status_seen, stop.clone()));
         }
         tasks
     }

@@ -1,6 +1,7 @@
 //! What a client can be told: [`ClientConfig`], and the file it is read from.
 
 mod file;
+mod token;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use nym_protocol::validator::ValidatorUrl;
 use tokio::sync::mpsc;
 
 pub use self::file::{FileConfig, Overrides, parse_validators, render};
+pub use self::token::AppToken;
 use crate::keys::KeyFiles;
 
 /// The port of the app socket when nothing else is said.
@@ -98,6 +100,11 @@ pub struct AppsConfig {
     pub dialect: DialectChoice,
     /// Web origins whose pages may connect, beside those of this machine.
     pub allowed_origins: Vec<String>,
+    /// Names under which this machine may be asked for, beside `localhost` and its loopback
+    /// addresses; with a port, under that port alone.
+    pub allowed_hosts: Vec<String>,
+    /// What apps have to show; `None` serves everybody on this machine.
+    pub token: Option<AppToken>,
     /// The largest frame of an app, in bytes.
     pub message_len_max: usize,
     /// Bytes of messages that wait while no app is there.
@@ -110,6 +117,8 @@ impl Default for AppsConfig {
             port: APP_PORT_DEFAULT,
             dialect: DialectChoice::Auto,
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            token: None,
             message_len_max: MESSAGE_LEN_MAX_DEFAULT,
             undelivered_bytes_max: UNDELIVERED_BYTES_MAX_DEFAULT,
         }

@@ -116,7 +116,7 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
         file.client.gateway_listener = registration.gateway_listener;
         registration.recipient
     };
-    config::save_text(&config_file, &render(&file))?;
+    config::save_private_text(&config_file, &render(&file))?;
     Ok(Initialised {
         recipient,
         config_file,

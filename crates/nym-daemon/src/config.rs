@@ -49,6 +49,9 @@ pub use crate::config::values::{HumanDuration, OneOrMany};
 /// Mode of a configuration file: readable by all, as it holds no secret.
 const CONFIG_FILE_MODE: u32 = 0o644;
 
+/// Mode of a configuration file that may hold a secret.
+const PRIVATE_CONFIG_FILE_MODE: u32 = 0o600;
+
 /// Why a configuration could not be read, understood or saved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -241,7 +244,20 @@ pub fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), ConfigError> {
 ///
 /// [`ConfigError::Write`] when the file cannot be written.
 pub fn save_text(path: &Path, text: &str) -> Result<(), ConfigError> {
-    write_atomically(path, text.as_bytes(), CONFIG_FILE_MODE).map_err(|source| ConfigError::Write {
+    save_with_mode(path, text, CONFIG_FILE_MODE)
+}
+
+/// [`save_text`] for a configuration that may hold a secret: only its owner may read the file.
+///
+/// # Errors
+///
+/// [`ConfigError::Write`] when the file cannot be written.
+pub fn save_private_text(path: &Path, text: &str) -> Result<(), ConfigError> {
+    save_with_mode(path, text, PRIVATE_CONFIG_FILE_MODE)
+}
+
+fn save_with_mode(path: &Path, text: &str, mode: u32) -> Result<(), ConfigError> {
+    write_atomically(path, text.as_bytes(), mode).map_err(|source| ConfigError::Write {
         path: path.to_path_buf(),
         source,
     })

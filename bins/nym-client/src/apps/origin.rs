@@ -25,9 +25,11 @@ fn is_local(origin: &str) -> bool {
     let authority = origin
         .strip_prefix("http://")
         .or_else(|| origin.strip_prefix("https://"));
-    let Some(authority) = authority else {
-        return false;
-    };
+    authority.is_some_and(is_local_authority)
+}
+
+/// Whether `host` or `host:port` is `localhost` or a loopback address.
+pub(super) fn is_local_authority(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix("[::1]") {
         return rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
     }

@@ -23,16 +23,21 @@ struct Socket {
     address: SocketAddr,
     orders: mpsc::Receiver<AppOrder>,
     arrived: mpsc::Sender<Received>,
+    status: watch::Sender<ClientStatus>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Socket {
     async fn open() -> Self {
+        Self::open_with(AppsConfig::default()).await
+    }
+
+    async fn open_with(config: AppsConfig) -> Self {
         let config = AppsConfig {
             port: 0,
             message_len_max: MESSAGE_LEN_MAX,
-            ..AppsConfig::default()
+            ..config
         };
         let apps = Apps::bind(config).await.unwrap();
         let address = apps.address();
@@ -47,11 +52,13 @@ impl Socket {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(deliveries.run(shutdown.clone()));
-        tasks.spawn(apps.run(context, shutdown.clone()));
+        let status = watch::Sender::new(ClientStatus::default());
+        tasks.spawn(apps.run(context, status.subscribe(), shutdown.clone()));
         Self {
             address,
             orders,
             arrived,
+            status,
             shutdown,
             tasks,
         }
@@ -83,12 +90,28 @@ impl Socket {
     }
 
     async fn upgrade_from(&self, origin: &str) -> String {
+        let headers = format!("Host: localhost\r\nOrigin: {origin}\r\n");
+        self.upgrade("/", &headers).await
+    }
+
+    async fn upgrade(&self, path: &str, headers: &str) -> String {
         self.http(&format!(
-            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Origin: {origin}\r\n\r\n"
+             {headers}\r\n"
         ))
         .await
+    }
+
+    /// All of a page: the server closes after it.
+    async fn page(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await.unwrap();
+        page
     }
 
     async fn arrive(&self, message: &[u8]) {
@@ -318,4 +341,182 @@ async fn apps_are_told_when_the_client_stops() {
     while let Some(ended) = socket.tasks.join_next().await {
         ended.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_rebound_host_is_refused_and_a_configured_one_is_not() {
+    let socket = Socket::open_with(AppsConfig {
+        allowed_hosts: vec!["box.example".to_owned()],
+        ..AppsConfig::default()
+    })
+    .await;
+    for (host, status) in [
+        ("evil.example:1977", "403"),
+        ("127.0.0.1.evil.example", "403"),
+        ("127.0.0.1:1977", "101"),
+        ("[::1]:1977", "101"),
+        ("localhost", "101"),
+        ("box.example:1977", "101"),
+    ] {
+        let answer = socket.upgrade("/", &format!("Host: {host}\r\n")).await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{host}: {answer}");
+    }
+    let rebound = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    let answer = socket.http(rebound).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[tokio::test]
+async fn apps_show_the_token_when_there_is_one() {
+    let socket = Socket::open_with(AppsConfig {
+        token: crate::config::AppToken::new("s3cret"),
+        ..AppsConfig::default()
+    })
+    .await;
+    let host = "Host: localhost\r\n";
+    for (path, authorization, status) in [
+        ("/", "", "401"),
+        ("/?token=wrong", "", "401"),
+        ("/", "Authorization: Bearer wrong\r\n", "401"),
+        ("/", "Authorization: Bearer s3cret\r\n", "101"),
+        ("/v0.11?token=s3cret", "", "101"),
+    ] {
+        let answer = socket
+            .upgrade(path, &format!("{host}{authorization}"))
+            .await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{path}: {answer}");
+    }
+    assert!(socket.page("/metrics").await.starts_with("HTTP/1.1 401 "));
+    let metrics = socket.page("/metrics?token=s3cret").await;
+    let refused = "nym_client_requests_refused_total{reason=\"token\"} 4";
+    assert!(metrics.contains(refused), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_health_tells_whether_a_message_would_leave() {
+    let socket = Socket::open().await;
+    let unwell = socket.page("/health").await;
+    assert!(unwell.starts_with("HTTP/1.1 503 "), "{unwell}");
+    assert!(unwell.contains("{\"connected\":false,\"routable\":false}"));
+    socket.status.send_replace(ready());
+    let well = socket.page("/health").await;
+    assert!(well.starts_with("HTTP/1.1 200 "), "{well}");
+    assert!(well.contains("{\"connected\":true,\"routable\":true}"));
+}
+
+#[tokio::test]
+async fn every_metric_moves() {
+    let socket = Socket::open().await;
+    let idle = socket.page("/metrics").await;
+    socket.status.send_replace(ready());
+    let mut gone = socket.connect("/").await;
+    gone.ask_address().await;
+    gone.leave().await;
+    let mut app = socket.connect("/").await;
+    app.ask_address().await;
+    socket.upgrade_from("http://evil.example").await;
+    socket.upgrade("/", "Host: evil.example\r\n").await;
+    let mut busy = socket.page("/metrics").await;
+    // The app that left is counted when its task has ended.
+    while !busy.contains("nym_client_apps_connected 1\n") {
+        tokio::task::yield_now().await;
+        busy = socket.page("/metrics").await;
+    }
+    for (name, before, after) in [
+        ("nym_client_gateway_connected", "0", "1"),
+        ("nym_client_topology_routable", "0", "1"),
+        ("nym_client_apps_connected", "0", "1"),
+        ("nym_client_apps_served_total", "0", "2"),
+        (
+            "nym_client_requests_refused_total{reason=\"host\"}",
+            "0",
+            "1",
+        ),
+        (
+            "nym_client_requests_refused_total{reason=\"origin\"}",
+            "0",
+            "1",
+        ),
+    ] {
+        assert!(
+            idle.contains(&format!("\n{name} {before}\n")),
+            "{name}: {idle}"
+        );
+        assert!(
+            busy.contains(&format!("\n{name} {after}\n")),
+            "{name}: {busy}"
+        );
+    }
+    assert!(!idle.contains("topology_age"), "{idle}");
+    assert!(
+        busy.contains("\nnym_client_topology_age_seconds 7\n"),
+        "{busy}"
+    );
+}
+
+fn ready() -> ClientStatus {
+    ClientStatus {
+        connected: true,
+        routable: true,
+        topology_age: Some(Duration::from_secs(7)),
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_half_open_connections_harm_no_app() {
+    let socket = Socket::open().await;
+    let mut app = socket.connect("/").await;
+    app.ask_address().await;
+    let address = socket.address;
+    let (connected, mut connections) = mpsc::channel(1_000);
+    let mut dialing = JoinSet::new();
+    // Not all get through: those beyond the limit and the backlog are still dialing at the end.
+    for _ in 0..1_000 {
+        let connected = connected.clone();
+        dialing.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").await;
+            connected.send(stream).await.unwrap();
+        });
+    }
+    let mut half_open = Vec::new();
+    while half_open.len() < CONNECTIONS {
+        half_open.push(connections.recv().await.unwrap());
+    }
+    app.ask_address().await;
+    dialing.shutdown().await;
+    drop((half_open, connections));
+    socket.connect("/").await.ask_address().await;
+    app.ask_address().await;
+}
+
+#[tokio::test]
+async fn a_frame_of_64_mib_ends_its_connection_and_no_other() {
+    let socket = Socket::open().await;
+    let mut app = socket.connect("/").await;
+    let mut stream = TcpStream::connect(socket.address).await.unwrap();
+    let upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    // A masked binary frame whose length is given in 8 bytes.
+    let mut frame = vec![0x82, 0xff];
+    frame.extend_from_slice(&(64_u64 << 20).to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    stream.write_all(&frame).await.unwrap();
+    let chunk = vec![0; 1 << 20];
+    let mut answer = Vec::new();
+    let (mut reader, mut writer) = stream.split();
+    let sending = async {
+        for _ in 0..64 {
+            if writer.write_all(&chunk).await.is_err() {
+                break;
+            }
+        }
+    };
+    // Either direction may be reset once the client has closed.
+    let _ = tokio::join!(sending, reader.read_to_end(&mut answer));
+    app.ask_address().await;
 }

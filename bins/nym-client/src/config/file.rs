@@ -4,7 +4,9 @@
 //! so such a file is read as it is. Keys of our own stand in `apps` and `limits`, which those
 //! programs pass over.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nym_client_core::EngineConfig;
@@ -17,7 +19,7 @@ use nym_protocol::validator::version::is_compatible;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    APP_PORT_DEFAULT, AppsConfig, ClientConfig, GATEWAY_RESPONSE_TIMEOUT_DEFAULT,
+    APP_PORT_DEFAULT, AppToken, AppsConfig, ClientConfig, GATEWAY_RESPONSE_TIMEOUT_DEFAULT,
     MESSAGE_LEN_MAX_DEFAULT, MIXNET_CONTRACT_DEFAULT, TOPOLOGY_REFRESH_RATE_DEFAULT,
     UNDELIVERED_BYTES_MAX_DEFAULT, VALIDATOR_DEFAULT,
 };
@@ -145,13 +147,25 @@ impl Default for DebugSection {
 }
 
 /// Section `apps`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AppsSection {
     pub(crate) dialect: String,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) token: String,
     pub(crate) message_len_max: usize,
     pub(crate) undelivered_bytes_max: usize,
+}
+
+/// Without the token.
+impl fmt::Debug for AppsSection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AppsSection")
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for AppsSection {
@@ -159,6 +173,8 @@ impl Default for AppsSection {
         Self {
             dialect: "auto".to_owned(),
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            token: String::new(),
             message_len_max: MESSAGE_LEN_MAX_DEFAULT,
             undelivered_bytes_max: UNDELIVERED_BYTES_MAX_DEFAULT,
         }
@@ -381,13 +397,30 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
                 &format!("one of {names}"),
             )
         })?;
+    let token = AppToken::new(&apps.token);
+    if token.is_none() && !apps.token.is_empty() {
+        let allowed = "a text of letters, digits and `-._~`, or \"\" for none";
+        return Err(source.invalid("apps.token", "this text", allowed));
+    }
+    if token.is_some() && others_may_read(source.path()) {
+        let file = source.path().display();
+        let problem = format!("others may read the token; run `chmod 600 {file}`");
+        return Err(source.at_key("apps.token", problem));
+    }
     Ok(Some(AppsConfig {
         port: file.socket.listening_port,
         dialect: dialect.1,
         allowed_origins: apps.allowed_origins.clone(),
+        allowed_hosts: apps.allowed_hosts.clone(),
+        token,
         message_len_max: apps.message_len_max,
         undelivered_bytes_max: apps.undelivered_bytes_max,
     }))
+}
+
+/// Whether the file is there and anybody but its owner may read it.
+fn others_may_read(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
 }
 
 /// Numbers that would stop a stream or fill a processor.
@@ -570,6 +603,17 @@ fn apps_entries(apps: &AppsSection) -> Vec<Entry<'static>> {
             "Web pages that may connect beside those of this machine, as \"https://chat.example\".",
             "allowed_origins",
             value(&apps.allowed_origins),
+        ),
+        (
+            "Names under which this machine may be asked for beside localhost, as \"box.example\".",
+            "allowed_hosts",
+            value(&apps.allowed_hosts),
+        ),
+        (
+            "What apps have to show, as `Authorization: Bearer <token>` or `?token=<token>`: letters,\n\
+             digits and `-._~`. Without one (\"\") every program on this machine may be an app.",
+            "token",
+            value(&apps.token),
         ),
         (
             "The largest frame that an app may send, in bytes.",
@@ -773,6 +817,7 @@ mod tests {
                 "a duration of at least 1ms",
             ),
             ("ack_wait_multiplier", "nan", "a number from 0 to 1000"),
+            ("token", "\"a b\"", "a text of letters, digits"),
             ("fragment_attempts_max", "0", "a number above zero"),
         ] {
             let error = with(key, value);
@@ -789,6 +834,33 @@ mod tests {
     fn a_key_that_is_not_known_is_an_error_with_the_nearest_one() {
         let text = render(&complete()).replace("listening_port =", "listenning_port =");
         assert!(error(&text).contains("did you mean `listening_port`?"));
+    }
+
+    #[test]
+    fn a_token_that_others_may_read_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let mut file = complete();
+        let loaded = |path: &Path| ClientConfig::from_file(config::load(path).unwrap());
+        for (token, mode, fits) in [
+            ("s3cret", 0o600, true),
+            ("s3cret", 0o640, false),
+            ("s3cret", 0o604, false),
+            ("", 0o644, true),
+        ] {
+            token.clone_into(&mut file.apps.token);
+            config::save_private_text(&path, &render(&file)).unwrap();
+            let saved = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(saved & 0o777, 0o600);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let read = loaded(&path);
+            assert_eq!(read.is_ok(), fits, "{token:?} {mode:o}");
+            if let Err(error) = read {
+                let said = error.to_string();
+                assert!(said.contains("run `chmod 600 "), "{said}");
+                assert!(!said.contains("s3cret"), "{said}");
+            }
+        }
     }
 
     #[test]
