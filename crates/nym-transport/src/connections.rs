@@ -66,6 +66,10 @@ pub const PATIENCE: Duration = Duration::from_millis(20);
 /// How long nobody waits again for a next hop that somebody waited for in vain.
 pub const IMPATIENCE: Duration = Duration::from_secs(1);
 
+/// How long may be waited for room in each second, over all next hops together: a tenth. Next hops
+/// are chosen by whoever sends packets, so slow ones, however many, must not hold up the rest.
+pub const PATIENCE_PER_SECOND: Duration = Duration::from_millis(100);
+
 /// Bounds and times of a node's outgoing connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionsConfig {
@@ -161,6 +165,7 @@ impl Connections {
             links: Mutex::new(Links {
                 is_closed: false,
                 queues: HashMap::new(),
+                patience: Patience::default(),
                 rng,
             }),
             queued_bytes: Arc::default(),
@@ -191,8 +196,9 @@ impl Connections {
     /// Like [`send`](Self::send), but waits while the next hop's queue is full, for at most
     /// [`PATIENCE`]; who gives nothing more to do meanwhile is held back too.
     ///
-    /// After a wait in vain, nobody waits for that next hop again within [`IMPATIENCE`]: a next hop
-    /// that is stuck or down delays the packets for others by no more than 2 % of the time.
+    /// After a wait in vain, nobody waits for that next hop again within [`IMPATIENCE`], and all
+    /// waits together take no more than [`PATIENCE_PER_SECOND`]: next hops that are slow, stuck or
+    /// down delay the packets for others by a tenth of the time at most.
     ///
     /// Not cancel-safe: the frame is lost when the future is dropped.
     ///
@@ -214,9 +220,12 @@ impl Connections {
                 frame,
                 is_awaited: true,
             }) => {
+                let began = Instant::now();
                 let outcome = queue.send_timeout(frame, PATIENCE).await;
+                let mut links = self.shared.lock_links();
+                links.patience.spend(began);
                 if outcome.is_err()
-                    && let Some(queue) = self.shared.lock_links().queues.get_mut(&next_hop)
+                    && let Some(queue) = links.queues.get_mut(&next_hop)
                 {
                     queue.given_up_at = Some(Instant::now());
                 }
@@ -238,6 +247,7 @@ impl Connections {
         if links.is_closed {
             return Err(SendError::Stopped.into());
         }
+        let is_patient = links.patience.is_left();
         if let Some(queue) = links.queues.get(&next_hop) {
             match queue.sender.try_send(queued) {
                 Ok(()) => return Ok(()),
@@ -245,9 +255,10 @@ impl Connections {
                     return Err(Unqueued::Full {
                         queue: queue.sender.clone(),
                         frame,
-                        is_awaited: queue
-                            .given_up_at
-                            .is_none_or(|at| at.elapsed() >= IMPATIENCE),
+                        is_awaited: is_patient
+                            && queue
+                                .given_up_at
+                                .is_none_or(|at| at.elapsed() >= IMPATIENCE),
                     });
                 }
                 // Its task failed by a defect; a new one takes its place.
@@ -337,7 +348,32 @@ impl Shared {
 struct Links {
     is_closed: bool,
     queues: HashMap<SocketAddr, Queue>,
+    patience: Patience,
     rng: StdRng,
+}
+
+/// How long was waited for room within the current second.
+#[derive(Default)]
+struct Patience {
+    second: Option<Instant>,
+    spent: Duration,
+}
+
+impl Patience {
+    fn is_left(&self) -> bool {
+        let is_over = |second: Instant| second.elapsed() >= Duration::from_secs(1);
+        self.spent < PATIENCE_PER_SECOND || self.second.is_none_or(is_over)
+    }
+
+    /// Counts a wait that began at `began` and has just ended.
+    fn spend(&mut self, began: Instant) {
+        let is_over = |second: Instant| second.elapsed() >= Duration::from_secs(1);
+        if self.second.is_none_or(is_over) {
+            self.second = Some(began);
+            self.spent = Duration::ZERO;
+        }
+        self.spent += began.elapsed();
+    }
 }
 
 /// The way to the task of a next hop.

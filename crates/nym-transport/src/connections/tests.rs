@@ -217,7 +217,7 @@ async fn a_patient_sender_waits_for_room_in_a_full_queue() {
         let mut reader = FrameReader::new(&mut next, ReadTimeouts::default());
         for number in 0..300 {
             // A batch of 32 frames leaves the queue in less than the patience of 20 ms.
-            if number % 2 == 0 {
+            if number % 4 == 0 {
                 sleep(Duration::from_millis(1)).await;
             }
             assert!(
@@ -262,6 +262,28 @@ async fn nobody_waits_soon_again_for_a_next_hop_that_is_stuck() {
     }
     assert_eq!(connections.counts().dropped_queue_full, 3);
     assert_eq!(connections.queued_bytes(), 128 * FRAME_LEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_stuck_next_hops_hold_the_others_up_for_a_tenth_of_the_time() {
+    let connections = connections_to(ConnectionsConfig::default(), |_| refused());
+    let hops: Vec<SocketAddr> = (1..=50).map(|port| ([127, 0, 0, 2], port).into()).collect();
+    for hop in &hops {
+        for fill in 0..128 {
+            connections.send(*hop, frame(fill)).unwrap();
+        }
+    }
+    let start = Instant::now();
+    for hop in &hops {
+        let refused = connections.send_patiently(*hop, frame(0)).await;
+        assert_eq!(refused, Err(SendError::QueueFull));
+    }
+    assert_eq!(start.elapsed(), PATIENCE_PER_SECOND);
+    advance(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    let refused = connections.send_patiently(hops[0], frame(0)).await;
+    assert_eq!(refused, Err(SendError::QueueFull));
+    assert_eq!(start.elapsed(), PATIENCE, "patience comes back");
 }
 
 #[tokio::test(start_paused = true)]
