@@ -28,10 +28,11 @@ use crate::keys::KeyFiles;
 const WEB_SOCKET: &str = "WebSocket";
 const NO_SOCKET: &str = "None";
 
-const DIALECTS: [(&str, DialectChoice); 3] = [
+const DIALECTS: [(&str, DialectChoice); 4] = [
     ("auto", DialectChoice::Auto),
     ("seed", DialectChoice::Seed),
     ("v0.11", DialectChoice::V0_11),
+    ("v1", DialectChoice::SenderTags),
 ];
 
 /// What the file says, before it is checked.
@@ -810,7 +811,11 @@ mod tests {
             ("gateway_listener", "\"http://a\"", "a URL such as"),
             ("validator_rest_urls", "[]", "there is no validator"),
             ("socket_type", "\"UnixSocket\"", "\"WebSocket\" or \"None\""),
-            ("dialect", "\"v1\"", "one of \"auto\", \"seed\", \"v0.11\""),
+            (
+                "dialect",
+                "\"v2\"",
+                "one of \"auto\", \"seed\", \"v0.11\", \"v1\"",
+            ),
             (
                 "message_sending_average_delay",
                 "0",
