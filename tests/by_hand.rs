@@ -7,7 +7,8 @@ use nym_tests::{isolated, output_of, program, python, repository, texts};
 
 /// The README's shell blocks that a comment says this test runs.
 fn blocks() -> Vec<String> {
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let readme = std::fs::read_to_string(repository().join("README.md"))
+        .expect("the repository has a README");
     let marked = readme.split("<!-- tests/by_hand.rs runs").skip(1);
     marked
         .map(|rest| {
@@ -24,7 +25,10 @@ fn blocks() -> Vec<String> {
 fn script() -> String {
     let [start, hello] = <[String; 2]>::try_from(blocks()).expect("the README has two blocks");
     let programs = program("nym-client");
-    let folder = programs.parent().unwrap().display();
+    let folder = programs
+        .parent()
+        .expect("a program is in a folder")
+        .display();
     let mut script = String::from("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n");
     let start = start.replace("$PWD/target/release", &folder.to_string());
     let hello = hello.replace("venv/bin/python", &python().display().to_string());
