@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use nym_daemon::exit::{ExitCode, Failure, say};
 use nym_daemon::home::{Home, Id, Kind};
+use nym_daemon::logging;
 use nym_daemon::shutdown::{Shutdown, Signal};
-use nym_daemon::{config, logging};
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::PROTOCOL_VERSION;
 
 use crate::client::Client;
-use crate::config::{ClientConfig, FileConfig, Overrides};
+use crate::config::{ClientConfig, Overrides, load_layered};
 use crate::error::ClientError;
 use crate::init::{InitOptions, init};
 
@@ -191,9 +191,9 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
         }
         .into());
     }
-    let mut loaded = config::load::<FileConfig>(&config_file).map_err(ClientError::from)?;
-    loaded.value.apply(&args.common.overrides());
-    let config = ClientConfig::from_file(loaded).map_err(ClientError::from)?;
+    let config = load_layered(&config_file, environment(), &args.common.overrides())
+        .and_then(ClientConfig::from_file)
+        .map_err(ClientError::from)?;
 
     let shutdown = Shutdown::on_signals()
         .map_err(|error| Failure::new(format!("cannot watch for signals: {error}")))?;
@@ -211,6 +211,12 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
         Some(Signal::Interrupt) => Ok(ExitCode::Interrupted),
         _ => Ok(ExitCode::Success),
     }
+}
+
+/// The environment as far as it is text; no key has a name or value that is not.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What a client can be told: [`ClientConfig`], and the file it is read from.
 
+mod check;
 mod file;
+mod overrides;
+mod render;
 mod token;
 
 use std::time::Duration;
@@ -11,7 +14,10 @@ use nym_protocol::app::DialectChoice;
 use nym_protocol::validator::ValidatorUrl;
 use tokio::sync::mpsc;
 
-pub use self::file::{FileConfig, Overrides, parse_validators, render};
+pub use self::check::parse_validators;
+pub use self::file::FileConfig;
+pub use self::overrides::{ENVIRONMENT_PREFIX, Overrides, load_layered};
+pub use self::render::render;
 pub use self::token::AppToken;
 use crate::keys::KeyFiles;
 
@@ -124,3 +130,6 @@ impl Default for AppsConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

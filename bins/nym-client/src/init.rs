@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nym_daemon::clock::Clock;
+use nym_daemon::config::Loaded;
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::{config, entropy};
 use nym_packet::address::Recipient;
@@ -74,17 +75,19 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
     program.create()?;
 
     let existed = config_file.exists();
-    let mut file = if existed {
-        config::load::<FileConfig>(&config_file)?.value
+    let loaded = if existed {
+        config::load::<FileConfig>(&config_file)?
     } else {
         let data_dir = program.data_dir();
-        FileConfig::new(id.as_str(), &KeyFiles::in_dir(&data_dir), &data_dir, &root)
+        let key_files = KeyFiles::in_dir(&data_dir);
+        let file = FileConfig::new(id.as_str(), &key_files, &data_dir, &root);
+        Loaded::unwritten(file, &config_file)
     };
     let known_gateway = (
-        file.client.gateway_id.clone(),
-        file.client.gateway_listener.clone(),
+        loaded.value.client.gateway_id.clone(),
+        loaded.value.client.gateway_listener.clone(),
     );
-    file.apply(&overrides);
+    let mut file = loaded.layer(&overrides.layer())?.value;
     if fast_mode {
         file.set_fast_mode();
     }

@@ -29,10 +29,15 @@
 //! );
 //! # Ok::<(), config::ConfigError>(())
 //! ```
+//!
+//! Environment and flags win over the file: [`from_environment`] and [`Override::flag`] make what
+//! [`Loaded::layer`] applies; [`Source::origin`] tells afterwards who said what.
 
+mod layers;
 mod locate;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -44,6 +49,7 @@ use serde::de::DeserializeOwned;
 use crate::atomic_file::write_atomically;
 use crate::config::locate::{KeyProblem, key_of_line, line_of_key, line_of_offset};
 
+pub use crate::config::layers::{Origin, Override, from_environment, keys, variable_name};
 pub use crate::config::values::{HumanDuration, OneOrMany};
 
 /// Mode of a configuration file: readable by all, as it holds no secret.
@@ -63,6 +69,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// Line number, counted from 1; `None` when the problem has no place, as a missing key.
         line: Option<usize>,
+        /// What is wrong with which key, and what is allowed.
+        problem: String,
+    },
+    /// A value from outside the file is not what is allowed there.
+    #[error("{origin}: {problem}")]
+    Override {
+        /// Who says it.
+        origin: Origin,
         /// What is wrong with which key, and what is allowed.
         problem: String,
     },
@@ -108,11 +122,25 @@ pub struct Loaded<T> {
     pub source: Source,
 }
 
+impl<T> Loaded<T> {
+    /// A configuration that is to be written to `path`, and is not yet.
+    pub fn unwritten(value: T, path: &Path) -> Self {
+        let source = Source {
+            path: path.to_path_buf(),
+            text: String::new(),
+            overridden: BTreeMap::new(),
+        };
+        Self { value, source }
+    }
+}
+
 /// The text of a configuration file and where it came from.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
     text: String,
+    /// Keys whose value is not the file's.
+    overridden: BTreeMap<String, Origin>,
 }
 
 impl Source {
@@ -125,14 +153,31 @@ impl Source {
         self.at_key(key, format!("`{key}` is {value}, allowed is {allowed}"))
     }
 
-    /// An error in free words about a dotted key; it names the line if the file has the key.
+    /// An error in free words about a dotted key; it names the line if the file has the key, or
+    /// whoever won over the file.
     #[must_use]
     pub fn at_key(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let problem = problem.into();
+        if let Some(origin) = self.overridden.get(key).cloned() {
+            return ConfigError::Override { origin, problem };
+        }
         ConfigError::Invalid {
             path: self.path.clone(),
             line: line_of_key(&self.text, key),
-            problem: problem.into(),
+            problem,
         }
+    }
+
+    /// Where the value of a dotted key comes from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        let in_file = || line_of_key(&self.text, key).map(|line| Origin::File { line });
+        let overridden = self.overridden.get(key).cloned();
+        overridden.or_else(in_file).unwrap_or(Origin::Default)
+    }
+
+    fn note_override(&mut self, key: &str, origin: Origin) {
+        self.overridden.insert(key.to_owned(), origin);
     }
 
     /// The file.
@@ -175,6 +220,7 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Loaded<T>, 
             source: Source {
                 path: path.to_path_buf(),
                 text: text.to_owned(),
+                overridden: BTreeMap::new(),
             },
         }),
         Err(error) => Err(explain(path, text, error.message(), error.span())),

@@ -50,7 +50,7 @@ pub(super) fn describe_unknown(key: &str, allowed: &[String]) -> String {
 
 /// The known key nearest to the given one, if it is near enough to be meant: at most a third of
 /// its letters differ.
-fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     known
         .iter()
         .map(|candidate| (edit_distance(key, candidate), candidate.as_str()))
