@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::deliveries::{DeliveryDesk, Subscription};
+use crate::deliveries::{DeliveryDesk, Offer, Subscription};
 use crate::engine_task::{AppOrder, Order};
 
 /// Answers that wait to be written. An app has one request open at a time, so it is reading
@@ -39,6 +39,24 @@ pub(crate) struct AppContext {
     pub(crate) desk: DeliveryDesk,
 }
 
+/// One app that has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit {
+    /// Differs for each.
+    pub(crate) number: u64,
+    pub(crate) dialect: DialectChoice,
+    pub(crate) pushes: Pushes,
+}
+
+/// Whether an app wants the messages that arrive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pushes {
+    /// It does.
+    Claimed,
+    /// It only sends, and leaves them to other apps.
+    Left,
+}
+
 /// Why an app connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ended {
@@ -50,17 +68,25 @@ enum Ended {
     TooLong,
 }
 
-/// Serves an app until it leaves or `shutdown` is cancelled. `number` differs for each.
+/// Serves an app until it leaves or `shutdown` is cancelled.
 pub(crate) async fn serve(
     socket: WebSocket,
-    dialect: DialectChoice,
-    number: u64,
+    visit: Visit,
     context: AppContext,
     shutdown: CancellationToken,
 ) {
-    let Some(mut subscription) = context.desk.subscribe(number).await else {
-        return;
-    };
+    let Visit {
+        number,
+        dialect,
+        pushes,
+    } = visit;
+    let mut subscription = None;
+    if pushes == Pushes::Claimed {
+        subscription = context.desk.subscribe(number).await;
+        if subscription.is_none() {
+            return;
+        }
+    }
     tracing::debug!("an app is connected");
     let (mut sink, stream) = socket.split();
     let session = Mutex::new(AppSession::new(dialect));
@@ -72,7 +98,9 @@ pub(crate) async fn serve(
         ended = write(&mut sink, &session, &mut subscription, answered) => ended,
         () = shutdown.cancelled() => Ended::ByClient,
     };
-    subscription.leave().await;
+    if let Some(subscription) = subscription {
+        subscription.leave().await;
+    }
     let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
     let _ = timeout(
         WRITE_TIMEOUT,
@@ -145,7 +173,7 @@ async fn reading_ahead<T>(
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     session: &Mutex<AppSession>,
-    subscription: &mut Subscription,
+    subscription: &mut Option<Subscription>,
     mut answered: mpsc::Receiver<WsMessage>,
 ) -> Ended {
     let mut pings = interval(PING_INTERVAL);
@@ -156,8 +184,8 @@ async fn write(
         let written = tokio::select! {
             biased;
             Some(frame) = answered.recv() => write_one(sink, to_message(frame)).await,
-            offer = subscription.next() => {
-                let Some(offer) = offer else {
+            offer = next_offer(subscription) => {
+                let (Some(offer), Some(subscription)) = (offer, &subscription) else {
                     return Ended::ByClient;
                 };
                 let frame = lock(session).encode_push(&offer.received);
@@ -172,6 +200,14 @@ async fn write(
         if written.is_err() {
             return Ended::ByApp;
         }
+    }
+}
+
+/// The next message to write; never one without a subscription. Cancel-safe.
+async fn next_offer(subscription: &mut Option<Subscription>) -> Option<Offer> {
+    match subscription {
+        Some(subscription) => subscription.next().await,
+        None => std::future::pending().await,
     }
 }
 

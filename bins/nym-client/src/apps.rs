@@ -5,6 +5,9 @@
 //! that, any page open in the user's browser could read the address and send. So are requests
 //! whose `Host` is not this machine, because a page can make its own name resolve to it. Where
 //! other people use the machine, a token keeps them out.
+//!
+//! The newest app gets the messages that arrive; one that only sends says `?pushes=no` and leaves
+//! them to the others.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,16 +17,17 @@ use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts as _, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_packet::address::Recipient;
 use nym_protocol::app::DialectChoice;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::app_connection::{self, AppContext};
+use crate::app_connection::{self, AppContext, Pushes, Visit};
 use crate::apps::door::{Refused, is_allowed_host, shows_token};
 use crate::apps::origin::is_allowed;
 use crate::apps::pages::AppCounters;
@@ -61,6 +65,7 @@ struct Door {
     config: AppsConfig,
     counters: Arc<AppCounters>,
     status: watch::Receiver<ClientStatus>,
+    recipient: Recipient,
     upgraded: mpsc::Sender<Upgraded>,
 }
 
@@ -68,6 +73,7 @@ struct Door {
 struct Upgraded {
     socket: WebSocket,
     dialect: DialectChoice,
+    pushes: Pushes,
 }
 
 impl Apps {
@@ -102,6 +108,7 @@ impl Apps {
             config: self.config,
             counters: Arc::clone(&counters),
             status,
+            recipient: context.recipient,
             upgraded,
         });
         let router = Router::new().fallback(answer).with_state(door);
@@ -130,11 +137,12 @@ async fn serve_all(
                 counters.left();
                 log_panic(ended);
             }
-            Some(Upgraded { socket, dialect }) = upgrades.recv() => {
+            Some(Upgraded { socket, dialect, pushes }) = upgrades.recv() => {
                 number += 1;
                 counters.came();
+                let visit = Visit { number, dialect, pushes };
                 let (context, shutdown) = (context.clone(), shutdown.clone());
-                apps.spawn(app_connection::serve(socket, dialect, number, context, shutdown));
+                apps.spawn(app_connection::serve(socket, visit, context, shutdown));
             }
             else => break,
         }
@@ -167,13 +175,16 @@ async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
             door.refuse(Refused::Origin)
         }
         (Ok(_), _) if !has_token => door.refuse(Refused::Token),
-        (Ok(upgrade), path) => door.upgrade(upgrade, path),
+        (Ok(upgrade), _) => door.upgrade(upgrade, &parts.uri),
         (Err(WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(rejection)), _) => {
             rejection.into_response()
         }
         (Err(_), "/") if is_get => pages::welcome(),
         (Err(_), "/health") if is_get => pages::health(*door.status.borrow()),
-        (Err(_), "/metrics") if is_get && !has_token => door.refuse(Refused::Token),
+        (Err(_), "/metrics" | "/status") if is_get && !has_token => door.refuse(Refused::Token),
+        (Err(_), "/status") if is_get => {
+            pages::status(&door.counters, &door.status.borrow(), &door.recipient)
+        }
         (Err(_), "/metrics") if is_get => pages::metrics(&door.counters, *door.status.borrow()),
         (Err(_), _) => {
             let said = "Apps connect here by websocket.\n";
@@ -188,8 +199,14 @@ impl Door {
         why.into_response()
     }
 
-    fn upgrade(&self, upgrade: WebSocketUpgrade, path: &str) -> Response {
-        let dialect = match path {
+    fn upgrade(&self, upgrade: WebSocketUpgrade, uri: &Uri) -> Response {
+        let mut members = uri.query().unwrap_or_default().split('&');
+        let pushes = if members.any(|member| member == "pushes=no") {
+            Pushes::Left
+        } else {
+            Pushes::Claimed
+        };
+        let dialect = match uri.path() {
             "/seed" => DialectChoice::Seed,
             "/v0.11" => DialectChoice::V0_11,
             "/v1" => DialectChoice::SenderTags,
@@ -201,7 +218,12 @@ impl Door {
             .max_frame_size(self.config.message_len_max)
             .on_upgrade(async move |socket| {
                 // Fails only when the client is stopping.
-                let _ = upgraded.send(Upgraded { socket, dialect }).await;
+                let came = Upgraded {
+                    socket,
+                    dialect,
+                    pushes,
+                };
+                let _ = upgraded.send(came).await;
             })
     }
 }

@@ -156,6 +156,7 @@ impl Client {
             packets: packets_in,
             arrived,
             journeys: config.journeys,
+            status: Arc::clone(&status),
         };
         let engine_task = EngineTask::new(engine, clock, unacknowledged_bytes_max, queues);
         let gateway_link = GatewayLink {
@@ -174,7 +175,6 @@ impl Client {
             directory,
             own_gateway: config.gateway,
             refresh_rate: config.topology_refresh_rate,
-            clock,
             inputs: inputs_in,
             announced: announced_in,
             status,

@@ -5,6 +5,8 @@
 //! could be waiting for it: packets go into a queue that is checked for room before they are
 //! made, arrivals to a task that never waits for anybody.
 
+use std::sync::Arc;
+
 use nym_client_core::{Engine, Event, Journey, Lane, ReceivedMessage, SendError};
 use nym_daemon::clock::Clock;
 use nym_packet::address::Recipient;
@@ -13,9 +15,11 @@ use nym_packet::reply::{REPLY_SURB_LEN, ReplySurb};
 use nym_protocol::app::{Received, SenderTag};
 use nym_protocol::validator::Topology;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
+
+use crate::status::{ClientStatus, RateMeter};
 
 /// Packets on their way to the gateway: 256 of at most 33 KiB, usually 2.4 KiB, are 8 MiB at
 /// worst. At the default pace that is four seconds of a link that has stalled.
@@ -110,6 +114,7 @@ pub(crate) struct EngineTask {
     pub(crate) arrived: mpsc::Sender<Received>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
     pub(crate) unacknowledged_bytes_max: usize,
+    status: Arc<watch::Sender<ClientStatus>>,
     state: State,
 }
 
@@ -121,6 +126,7 @@ struct State {
     waiting: Option<AppOrder>,
     packets_dropped_count: u64,
     messages_failed_count: u64,
+    meter: RateMeter,
 }
 
 /// The queues that lead to and from the task.
@@ -130,6 +136,7 @@ pub(crate) struct EngineQueues {
     pub(crate) packets: mpsc::Sender<MixPacket>,
     pub(crate) arrived: mpsc::Sender<Received>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
+    pub(crate) status: Arc<watch::Sender<ClientStatus>>,
 }
 
 impl EngineTask {
@@ -145,6 +152,7 @@ impl EngineTask {
             packets,
             arrived,
             journeys,
+            status,
         } = queues;
         Self {
             engine,
@@ -155,6 +163,7 @@ impl EngineTask {
             arrived,
             journeys,
             unacknowledged_bytes_max,
+            status,
             state: State::default(),
         }
     }
@@ -180,7 +189,21 @@ impl EngineTask {
                 true = has_room_again(&self.packets), if !has_room => {}
             }
             self.drain().await;
+            self.note_status();
         }
+    }
+
+    /// Tells how the engine does. Nobody is woken for it: whoever is asked looks.
+    fn note_status(&mut self) {
+        let (engine, stats) = (&self.engine, self.engine.stats());
+        let rates = self.state.meter.measure(self.clock.now(), stats);
+        self.status.send_if_modified(|status| {
+            status.engine = stats;
+            status.unacknowledged_messages = engine.unacknowledged_messages();
+            status.unacknowledged_bytes = engine.unacknowledged_bytes();
+            status.rates = rates;
+            false
+        });
     }
 
     fn take_in(&mut self, input: EngineInput) {

@@ -48,7 +48,7 @@ pub use crate::client::{Addresses, Client};
 pub use crate::config::{AppToken, AppsConfig, ClientConfig};
 pub use crate::error::ClientError;
 pub use crate::init::init;
-pub use crate::status::ClientStatus;
+pub use crate::status::{ClientStatus, Rates, StatusReport};
 
 /// Runs a client until `shutdown` is cancelled.
 ///

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nym_daemon::clock::Clock;
 use nym_packet::keys::IdentityPublicKey;
-use nym_packet::time::Timestamp;
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::validator::Topology;
 use nym_transport::directory::Directory;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -23,7 +21,6 @@ pub(crate) struct TopologyTask {
     pub(crate) directory: Directory,
     pub(crate) own_gateway: IdentityPublicKey,
     pub(crate) refresh_rate: Duration,
-    pub(crate) clock: Clock,
     pub(crate) inputs: mpsc::Sender<EngineInput>,
     /// Where the topology says that our gateway is.
     pub(crate) announced: watch::Sender<Option<String>>,
@@ -36,7 +33,6 @@ impl TopologyTask {
     /// good topology in use and is repeated with growing pauses, at most the refresh rate.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
-        let mut fetched_at = None;
         loop {
             // The future that loses holds nothing that anybody waits for.
             let fetched = tokio::select! {
@@ -49,18 +45,16 @@ impl TopologyTask {
             };
             let pause = match usable {
                 Ok(topology) => {
-                    fetched_at = Some(self.clock.now());
                     self.publish(topology).await;
                     backoff.reset();
                     self.refresh_rate
                 }
                 Err(problem) => {
                     let pause = backoff.pause(&mut self.rng).min(self.refresh_rate);
-                    self.log_failure(&problem, fetched_at, pause);
+                    self.log_failure(&problem, pause);
                     pause
                 }
             };
-            self.note_age(fetched_at);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = sleep(pause) => {}
@@ -91,18 +85,17 @@ impl TopologyTask {
             .inputs
             .send(EngineInput::Topology(Box::new(topology)))
             .await;
-        self.status.send_modify(|status| status.routable = true);
+        self.status.send_modify(|status| {
+            status.routable = true;
+            status.topology_fetched_at = Some(Instant::now());
+        });
     }
 
-    fn log_failure(&self, problem: &str, fetched_at: Option<Timestamp>, pause: Duration) {
+    fn log_failure(&self, problem: &str, pause: Duration) {
         let secs = pause.as_secs_f32();
-        match fetched_at {
-            Some(fetched_at) => {
-                let age = self
-                    .clock
-                    .now()
-                    .saturating_duration_since(fetched_at)
-                    .as_secs();
+        match self.status.borrow().topology_age() {
+            Some(age) => {
+                let age = age.as_secs();
                 tracing::warn!(
                     problem,
                     "no fresh topology, the one in use is {age} s old; next attempt in {secs:.1} s"
@@ -110,11 +103,5 @@ impl TopologyTask {
             }
             None => tracing::warn!(problem, "no topology yet; next attempt in {secs:.1} s"),
         }
-    }
-
-    fn note_age(&self, fetched_at: Option<Timestamp>) {
-        let now = self.clock.now();
-        let age = fetched_at.map(|fetched_at| now.saturating_duration_since(fetched_at));
-        self.status.send_modify(|status| status.topology_age = age);
     }
 }

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use nym_packet::address::Recipient;
+
 use crate::apps::door::Refused;
-use crate::status::ClientStatus;
+use crate::status::{ClientStatus, StatusReport};
 
 const WELCOME: &str = "This is nym-client. Apps connect here by websocket and say, for example:\n\
      \n\
      {\"type\":\"selfAddress\"}\n\
      {\"type\":\"send\",\"message\":\"Hello Nym!\",\"recipient\":\"<address>\"}\n\
      \n\
-     /health tells whether a message would leave at once, /metrics counts.\n";
+     /health tells whether a message would leave at once, /status more of it, /metrics counts.\n";
 
 /// What is counted at the port. Nothing here tells of a peer or of a message.
 #[derive(Debug, Default)]
@@ -37,6 +39,12 @@ impl AppCounters {
         self.left.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Apps that are connected.
+    fn connected(&self) -> u64 {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        count(&self.served).saturating_sub(count(&self.left))
+    }
+
     pub(super) fn refused(&self, why: Refused) {
         let counter = match why {
             Refused::Host => &self.refused_host,
@@ -49,7 +57,6 @@ impl AppCounters {
     /// The counters and the status in the text format of Prometheus.
     fn render(&self, status: ClientStatus) -> String {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (served, left) = (count(&self.served), count(&self.left));
         let mut text = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
             let _ = writeln!(
@@ -69,11 +76,11 @@ impl AppCounters {
             "Whether packets can be routed.",
             status.routable.into(),
         );
-        if let Some(age) = status.topology_age {
+        if let Some(age) = status.topology_age() {
             metric(
                 "nym_client_topology_age_seconds",
                 "gauge",
-                "Age of the topology at the last attempt to fetch one.",
+                "Age of the topology in use.",
                 age.as_secs(),
             );
         }
@@ -81,13 +88,13 @@ impl AppCounters {
             "nym_client_apps_connected",
             "gauge",
             "Apps that are connected.",
-            served.saturating_sub(left),
+            self.connected(),
         );
         metric(
             "nym_client_apps_served_total",
             "counter",
             "Apps that have connected.",
-            served,
+            count(&self.served),
         );
         let name = "nym_client_requests_refused_total";
         let _ = writeln!(
@@ -120,6 +127,16 @@ pub(super) fn health(status: ClientStatus) -> Response {
     let (connected, routable) = (status.connected, status.routable);
     let body = format!("{{\"connected\":{connected},\"routable\":{routable}}}\n");
     (code, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// The status in JSON, as [`StatusReport`].
+pub(super) fn status(
+    counters: &AppCounters,
+    status: &ClientStatus,
+    recipient: &Recipient,
+) -> Response {
+    let report = StatusReport::new(status, recipient, counters.connected());
+    axum::Json(report).into_response()
 }
 
 pub(super) fn metrics(counters: &AppCounters, status: ClientStatus) -> Response {

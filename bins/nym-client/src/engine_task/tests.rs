@@ -54,6 +54,7 @@ impl Fixture {
             packets: packets_in,
             arrived,
             journeys: Some(journeys_in),
+            status: Arc::default(),
         };
         let task = EngineTask::new(engine, Clock::start(), BYTES_MAX, queues);
         let mut tasks = JoinSet::new();
