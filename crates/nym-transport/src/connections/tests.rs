@@ -14,6 +14,16 @@ fn frame(fill: u8) -> Frame {
 
 const FRAME_LEN: usize = 388;
 
+/// Frames that a queue holds in the tests about full queues.
+const QUEUE_LEN: usize = 128;
+
+fn short_queues() -> ConnectionsConfig {
+    ConnectionsConfig {
+        queue_len: QUEUE_LEN,
+        ..ConnectionsConfig::default()
+    }
+}
+
 fn rng() -> StdRng {
     StdRng::seed_from_u64(7)
 }
@@ -192,7 +202,7 @@ fn other_hop() -> SocketAddr {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_and_counts() {
-    let connections = connections_to(ConnectionsConfig::default(), |_| refused());
+    let connections = connections_to(short_queues(), |_| refused());
     for fill in 0..128 {
         connections.send(next_hop(), frame(fill)).unwrap();
     }
@@ -202,14 +212,14 @@ async fn a_full_queue_drops_and_counts() {
     );
     let counts = connections.counts();
     assert_eq!((counts.queued, counts.dropped_queue_full), (128, 1));
-    assert_eq!(connections.queued_bytes(), 128 * FRAME_LEN);
+    assert_eq!(connections.queued_bytes(), QUEUE_LEN * FRAME_LEN);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_patient_sender_waits_for_room_in_a_full_queue() {
     let (link, mut next) = duplex(FRAME_LEN);
     let link = Mutex::new(Some(link));
-    let connections = connections_to(ConnectionsConfig::default(), move |_| {
+    let connections = connections_to(short_queues(), move |_| {
         Ok(link.lock().unwrap().take().unwrap())
     });
     let mut reading = tokio::task::JoinSet::new();
@@ -238,7 +248,7 @@ async fn a_patient_sender_waits_for_room_in_a_full_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_soon_again_for_a_next_hop_that_is_stuck() {
-    let connections = connections_to(ConnectionsConfig::default(), |_| refused());
+    let connections = connections_to(short_queues(), |_| refused());
     for fill in 0..128 {
         connections.send(next_hop(), frame(fill)).unwrap();
     }
@@ -261,12 +271,12 @@ async fn nobody_waits_soon_again_for_a_next_hop_that_is_stuck() {
         );
     }
     assert_eq!(connections.counts().dropped_queue_full, 3);
-    assert_eq!(connections.queued_bytes(), 128 * FRAME_LEN);
+    assert_eq!(connections.queued_bytes(), QUEUE_LEN * FRAME_LEN);
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_stuck_next_hops_hold_the_others_up_for_a_tenth_of_the_time() {
-    let connections = connections_to(ConnectionsConfig::default(), |_| refused());
+    let connections = connections_to(short_queues(), |_| refused());
     let hops: Vec<SocketAddr> = (1..=50).map(|port| ([127, 0, 0, 2], port).into()).collect();
     for hop in &hops {
         for fill in 0..128 {
