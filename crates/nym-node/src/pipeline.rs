@@ -3,8 +3,8 @@
 //! ```text
 //!  link ─► reader ─┐                ┌─► no delay, or after it ─► connections ─► link
 //!  link ─► reader ─┼─► workers ─────┤                 ▲
-//!  link ─► reader ─┘   process      ├─► scheduler ────┘
-//!                      frames       │   delay queue, one timer
+//!  link ─► reader ─┘   process      ├─► delay queue ──┘
+//!                      frames       │   scheduler, a thread
 //!                                   └─► delivery to a client (gateway only)
 //! ```
 //!
@@ -16,21 +16,22 @@
 //!   32 packets each lets the other tasks of its thread run. When a next hop's
 //!   queue is full, the worker waits for a moment, and so, in the end, do the peers: see
 //!   [`Connections::send_patiently`].
-//! * The *scheduler* owns the [delay queue](crate::delay_queue) and sleeps until the earliest
-//!   deadline. The delay of a packet counts from the moment its processing ended.
+//! * The *scheduler* takes packets out of the [delay queue](crate::delay_queue) as they fall due.
+//!   The delay of a packet counts from the moment its processing ended.
 //!
 //! Nothing is kept in order; a mix gives none.
 //!
 //! # Memory
 //!
 //! A batch comes from one read, at most 66 KiB. So [`BATCHES_QUEUED`] batches for each worker are at most
-//! 1 MiB a worker; [`DELAYED_QUEUED`] packets on their way to the scheduler are 2.5 MB of regular packets and
-//! 34 MB at worst. The delay queue and the connections have their own bounds.
+//! 1 MiB a worker. The delay queue and the connections have their own bounds.
 //!
 //! # Stopping
 //!
 //! When the shutdown is requested, no more is read; what was read is processed; packets that still
 //! wait are sent as they fall due, but for no longer than [`DRAIN`].
+
+mod schedule;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -43,18 +44,17 @@ use std::time::Duration;
 use nym_daemon::clock::Clock;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::Frame;
-use nym_packet::time::Timestamp;
 use nym_transport::connections::{Connections, SendError};
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::listener::Listener;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::schedule::{CloseOnDrop, Delayed, Waiting};
 use crate::counters::Counters;
-use crate::delay_queue::{DelayQueue, QueueLimits};
+use crate::delay_queue::QueueLimits;
 use crate::processor::{
     BatchRoom, Delivery, Forward, Processed, Processor, RejectCounts, Rejection,
 };
@@ -62,9 +62,6 @@ use crate::replay::ReplayFilter;
 
 /// Batches that wait for one worker at most.
 pub const BATCHES_QUEUED: usize = 16;
-
-/// Packets on their way from the workers to the scheduler at most.
-pub const DELAYED_QUEUED: usize = 1024;
 
 /// How long packets that wait for their moment are still sent after the shutdown was requested.
 pub const DRAIN: Duration = Duration::from_millis(500);
@@ -160,22 +157,20 @@ pub async fn run<D: Deliver>(
         connections,
         counters: counters.clone(),
     };
-    let (delayed, incoming) = mpsc::channel(DELAYED_QUEUED);
+    let waiting = Arc::new(Waiting::new(queue_limits));
     let mut tasks = JoinSet::new();
-    tasks.spawn(schedule(
-        incoming,
-        DelayQueue::new(queue_limits),
-        exit.clone(),
-        clock,
-    ));
+    tasks.spawn_blocking({
+        let (waiting, exit) = (Arc::clone(&waiting), exit.clone());
+        move || schedule::run(&waiting, &exit, clock)
+    });
 
     let workshop = Arc::new(Workshop {
         clock,
-        delayed,
         exit,
         processor: parts.processor,
         replay: Mutex::new(parts.replay),
         role: parts.role,
+        waiting: CloseOnDrop { waiting, clock },
     });
     let mut inputs = Vec::with_capacity(workers.get());
     for _ in 0..workers.get() {
@@ -183,7 +178,7 @@ pub async fn run<D: Deliver>(
         inputs.push(input);
         tasks.spawn(Arc::clone(&workshop).work(batches));
     }
-    // The workers hold the only handles now: the scheduler ends after the last of them.
+    // The workers hold the only handles now: the scheduler ends soon after the last of them.
     drop(workshop);
 
     let intake = Arc::new(Intake {
@@ -272,18 +267,11 @@ impl Intake {
 /// What the workers share.
 struct Workshop<D> {
     clock: Clock,
-    delayed: mpsc::Sender<Delayed>,
     exit: Exit,
     processor: Processor,
     replay: Mutex<ReplayFilter>,
     role: Role<D>,
-}
-
-/// A packet that waits for its moment.
-struct Delayed {
-    deadline: Timestamp,
-    next_hop: HopAddress,
-    frame: Frame,
+    waiting: CloseOnDrop,
 }
 
 impl<D: Deliver> Workshop<D> {
@@ -291,6 +279,7 @@ impl<D: Deliver> Workshop<D> {
         let mut room = BatchRoom::default();
         let mut frames = Vec::new();
         let mut done = Vec::with_capacity(PACKETS_PER_TURN);
+        let mut delayed = Vec::with_capacity(PACKETS_PER_TURN);
         while let Some(batch) = batches.recv().await {
             frames.extend(batch);
             // Whatever other links have handed over meanwhile shares the lanes.
@@ -307,7 +296,7 @@ impl<D: Deliver> Workshop<D> {
                     |headers| self.lock_replay().check_headers(self.clock.now(), headers),
                     &mut done,
                 );
-                self.finish(&mut done).await;
+                self.finish(&mut done, &mut delayed).await;
                 yield_now().await;
             }
         }
@@ -318,43 +307,40 @@ impl<D: Deliver> Workshop<D> {
         self.replay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes on what became of a batch.
-    async fn finish(&self, done: &mut Vec<Result<Processed, Rejection>>) {
+    /// Passes on what became of a batch. `delayed` is room, empty before and after.
+    async fn finish(
+        &self,
+        done: &mut Vec<Result<Processed, Rejection>>,
+        delayed: &mut Vec<Delayed>,
+    ) {
+        let now = self.clock.now();
         let mut rejected = RejectCounts::default();
         for processed in done.drain(..) {
             match (processed, &self.role) {
-                (Ok(Processed::Forward(forward)), Role::MixNode) => self.forward(forward).await,
+                (Ok(Processed::Forward(forward)), Role::MixNode) => {
+                    let Forward {
+                        next_hop,
+                        delay,
+                        frame,
+                    } = forward;
+                    if delay.is_zero() {
+                        self.exit.send_patiently(next_hop, frame).await;
+                    } else {
+                        delayed.push(Delayed {
+                            deadline: now + delay,
+                            next_hop,
+                            frame,
+                        });
+                    }
+                }
                 (Ok(Processed::Final(delivery)), Role::Gateway(to)) => to.deliver(delivery).await,
                 (Ok(_), _) => rejected.misdirected += 1,
                 (Err(rejection), _) => rejected.record(&rejection),
             }
         }
+        self.waiting.waiting.hold(delayed, &self.exit);
         if rejected.total() > 0 {
             self.exit.counters.record_rejected(&rejected);
-        }
-    }
-
-    async fn forward(
-        &self,
-        Forward {
-            next_hop,
-            delay,
-            frame,
-        }: Forward,
-    ) {
-        if delay.is_zero() {
-            self.exit.send_patiently(next_hop, frame).await;
-        } else {
-            let deadline = self.clock.now() + delay;
-            // Closed only after a panic, on which the whole pipeline ends.
-            let _ = self
-                .delayed
-                .send(Delayed {
-                    deadline,
-                    next_hop,
-                    frame,
-                })
-                .await;
         }
     }
 }
@@ -384,57 +370,6 @@ impl Exit {
             Ok(()) => self.counters.record_sent(next_hop),
             Err(_) => self.counters.record_dropped(next_hop),
         }
-    }
-}
-
-/// Sends packets at their deadlines until all workers are gone, then drains.
-async fn schedule(
-    mut incoming: mpsc::Receiver<Delayed>,
-    mut queue: DelayQueue<(HopAddress, Frame)>,
-    exit: Exit,
-    clock: Clock,
-) {
-    let mut timer = pin!(sleep(Duration::ZERO));
-    let mut arrived = Vec::with_capacity(DELAYED_QUEUED);
-    loop {
-        send_due(&mut queue, &exit, clock.now());
-        let next = queue
-            .next_deadline()
-            .map(|deadline| clock.instant(deadline));
-        if let Some(next) = next
-            && timer.deadline() != next
-        {
-            timer.as_mut().reset(next);
-        }
-        // Both branches are cancel-safe: packets are taken out only if the first wins.
-        tokio::select! {
-            count = incoming.recv_many(&mut arrived, DELAYED_QUEUED) => {
-                if count == 0 {
-                    break;
-                }
-                for Delayed { deadline, next_hop, frame } in arrived.drain(..) {
-                    let len = frame.size().frame_len();
-                    if queue.insert(deadline, len, (next_hop, frame)).is_err() {
-                        exit.counters.record_dropped(next_hop.socket_addr());
-                    }
-                }
-            }
-            () = &mut timer, if next.is_some() => {}
-        }
-    }
-    let drain = async {
-        while let Some(next) = queue.next_deadline() {
-            sleep_until(clock.instant(next)).await;
-            send_due(&mut queue, &exit, clock.now());
-        }
-    };
-    // What is left then is lost, as if this node had been cut off; senders retransmit.
-    let _ = timeout(DRAIN, drain).await;
-}
-
-fn send_due(queue: &mut DelayQueue<(HopAddress, Frame)>, exit: &Exit, now: Timestamp) {
-    while let Some((next_hop, frame)) = queue.pop_due(now) {
-        exit.send(next_hop, frame);
     }
 }
 

@@ -12,7 +12,7 @@ use sphinx::PrivateKey;
 pub(crate) struct SimMixnode {
     processor: Processor,
     replay: ReplayFilter,
-    waiting: DelayQueue<(HopAddress, Frame)>,
+    waiting: DelayQueue,
     /// The moment for which a timer is already scheduled.
     pub(crate) armed: Option<Timestamp>,
     pub(crate) rejected: u64,
@@ -32,17 +32,18 @@ impl SimMixnode {
     /// Takes a frame in; what comes out waits for its delay.
     pub(crate) fn handle_frame(&mut self, now: Timestamp, frame: Frame) {
         let replay = &mut self.replay;
-        let queued = match self.processor.process(frame, |tag| replay.check(now, tag)) {
+        let mut is_queued = true;
+        match self.processor.process(frame, |tag| replay.check(now, tag)) {
             Ok(Processed::Forward(forward)) => {
-                let bytes = forward.frame.packet().len();
-                let item = (forward.next_hop, forward.frame);
+                let deadline = now + forward.delay;
                 self.waiting
-                    .insert(now + forward.delay, bytes, item)
-                    .is_ok()
+                    .insert(deadline, forward.next_hop, &forward.frame, |_| {
+                        is_queued = false;
+                    });
             }
-            Ok(Processed::Final(_)) | Err(_) => false,
-        };
-        self.rejected += u64::from(!queued);
+            Ok(Processed::Final(_)) | Err(_) => is_queued = false,
+        }
+        self.rejected += u64::from(!is_queued);
     }
 
     /// The next frame that has waited long enough.
@@ -51,6 +52,6 @@ impl SimMixnode {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.waiting.next_deadline()
+        self.waiting.next_turn()
     }
 }

@@ -132,9 +132,9 @@ fn render_limits(limits: &LimitsSection) -> String {
          incoming_links = {}\n\
          # Packets that ask to wait for longer are dropped.\n\
          max_delay = \"{}\"\n\
-         # Packets that wait at a time; more are dropped.\n\
+         # Packets that wait at a time; of more, the one that leaves last is dropped.\n\
          delay_queue_packets = {}\n\
-         # Bytes of packets that wait at a time; more are dropped.\n\
+         # Bytes of packets that wait at a time, likewise; a million regular packets have 2.5 GB.\n\
          delay_queue_bytes = {}\n\
          # Packets that the replay filter remembers at least, at about 20 bytes each, twice.\n\
          replay_packets = {}\n\

@@ -262,3 +262,38 @@ async fn packets_that_wait_are_sent_before_stopping() {
     assert!(reader.next_frame().await.unwrap().is_some());
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_burst_that_falls_due_at_once_fits_into_the_queue_of_a_next_hop() {
+    let next_hop = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connections = Connections::new(ConnectionsConfig::default(), nym_daemon::entropy());
+    let exit = Exit {
+        connections: connections.clone(),
+        counters: Counters::start(),
+    };
+    let clock = Clock::start();
+    let delayed = |_| Delayed {
+        deadline: clock.now(),
+        next_hop: next_hop.local_addr().unwrap().into(),
+        frame: Frame::new(PacketMode::Mix, vec![0; 386]).unwrap(),
+    };
+    let waiting = Waiting::new(QueueLimits::default());
+    waiting.hold(&mut (0..1000).map(delayed).collect(), &exit);
+    waiting.close(clock.now() + DRAIN);
+    // The task that writes does not run meanwhile: it has the same thread.
+    schedule::run(&waiting, &exit, clock);
+    let counts = connections.counts();
+    assert_eq!((counts.queued, counts.dropped()), (1000, 0));
+}
+
+#[tokio::test]
+async fn the_scheduler_sleeps_again_when_an_earlier_packet_comes() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let hour = bench.frame(PacketSize::Ack, Duration::from_secs(3600), false);
+    let soon = bench.frame(PacketSize::Regular, Duration::from_millis(20), false);
+    bench.send(&[hour]).await;
+    bench.send(&[soon]).await;
+    let received = bench.receive(1).await;
+    assert_eq!(received[0].size(), PacketSize::Regular);
+    bench.stop().await;
+}
