@@ -21,7 +21,9 @@ pub mod shared_keys;
 
 pub use auth::{AuthenticateRequest, ClientAddress};
 pub use client_session::{ClientLogin, ClientSession, PushKind, Refusal};
-pub use gateway_session::{Action, Admission, CloseReason, GatewaySession, Login, Lookup};
+pub use gateway_session::{
+    Action, Admission, Attempt, CloseReason, GatewaySession, Login, Lookup, SessionLimits,
+};
 pub use mailbox::{Inbox, Ledger};
 pub use memory::MemoryStore;
 pub use presence::{ConnectionId, Presence};

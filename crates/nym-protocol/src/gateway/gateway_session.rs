@@ -49,6 +49,31 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many requests before the login may be refused until the connection is closed.
 pub const REFUSALS_MAX: u32 = 64;
 
+/// How patient a session is with a connection that has not logged in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SessionLimits {
+    /// How long a handshake may take from its first message.
+    pub handshake_timeout: Duration,
+    /// How long a connection may stay open without a login.
+    pub login_timeout: Duration,
+    /// How many requests before the login may be refused until the connection is closed.
+    pub refusals_max: u32,
+}
+
+impl Default for SessionLimits {
+    /// [`HANDSHAKE_TIMEOUT`], [`LOGIN_TIMEOUT`] and [`REFUSALS_MAX`].
+    fn default() -> Self {
+        Self {
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            login_timeout: LOGIN_TIMEOUT,
+            refusals_max: REFUSALS_MAX,
+        }
+    }
+}
+
+/// Our own text: the network has no limit, and so no word for it.
+const AUTHENTICATED_TOO_OFTEN: &str = "Authentication failure - too many of late, try again later";
+
 /// What the driver of a session must do.
 #[derive(Debug)]
 pub enum Action {
@@ -95,6 +120,15 @@ pub enum Lookup {
     Failed,
 }
 
+/// A login that a message asks for, before anything is known about who asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attempt {
+    /// Of a client that has registered before: costs a look into the ledger.
+    Authentication,
+    /// The first message of a handshake: costs a key exchange and a signature.
+    Registration,
+}
+
 /// What became of a login.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Admission {
@@ -106,6 +140,8 @@ pub enum Admission {
     IvUsed,
     /// The ledger could not be written.
     Failed,
+    /// The client has logged in too often of late.
+    TooOften,
 }
 
 /// Why a session closes its connection.
@@ -117,7 +153,7 @@ pub enum CloseReason {
     MessageTooLong,
     /// A newer connection of the same client has authenticated.
     Replaced,
-    /// More than [`REFUSALS_MAX`] requests were refused before a login.
+    /// More than [`SessionLimits::refusals_max`] requests were refused before a login.
     TooManyRefusals,
     /// A message was handed in while an answer of the driver was due.
     UnexpectedMessage,
@@ -128,6 +164,7 @@ pub struct GatewaySession {
     identity: Arc<IdentityKeyPair>,
     state: State,
     actions: VecDeque<Action>,
+    limits: SessionLimits,
     login_deadline: Timestamp,
     refusals: u32,
 }
@@ -158,15 +195,51 @@ enum LoginKind {
 }
 
 impl GatewaySession {
-    /// A session for a connection that was opened at `now`.
+    /// A session for a connection that was opened at `now`, with the default limits.
     #[must_use]
     pub fn new(identity: Arc<IdentityKeyPair>, now: Timestamp) -> Self {
+        Self::with_limits(identity, now, SessionLimits::default())
+    }
+
+    /// A session for a connection that was opened at `now`.
+    #[must_use]
+    pub fn with_limits(
+        identity: Arc<IdentityKeyPair>,
+        now: Timestamp,
+        limits: SessionLimits,
+    ) -> Self {
         Self {
             identity,
             state: State::Unauthenticated,
             actions: VecDeque::new(),
-            login_deadline: now + LOGIN_TIMEOUT,
+            limits,
+            login_deadline: now + limits.login_timeout,
             refusals: 0,
+        }
+    }
+
+    /// The login that `message` would begin if it were handed in now. Whoever finds that its
+    /// sender asks too often calls [`handle_throttled`](Self::handle_throttled) instead of handing
+    /// it in.
+    #[must_use]
+    pub fn attempt(&self, message: &WsMessage) -> Option<Attempt> {
+        match (&self.state, message) {
+            (State::Unauthenticated, WsMessage::Text(text)) => match ClientControl::parse(text)? {
+                ClientControl::Authenticate(_) => Some(Attempt::Authentication),
+                ClientControl::Register { .. } => Some(Attempt::Registration),
+            },
+            _ => None,
+        }
+    }
+
+    /// Refuses a login whose sender asks too often.
+    pub fn handle_throttled(&mut self, attempt: Attempt) {
+        match attempt {
+            Attempt::Authentication => self.refuse(AUTHENTICATED_TOO_OFTEN),
+            Attempt::Registration => {
+                let error = HandshakeError::Throttled;
+                self.fail_handshake(error.to_message(), &error);
+            }
         }
     }
 
@@ -254,6 +327,12 @@ impl GatewaySession {
             }
             (Admission::Duplicate, LoginKind::Registration) => {
                 self.refuse("Registration failure - duplicate connection detected");
+            }
+            (Admission::TooOften, LoginKind::Authentication) => {
+                self.refuse(AUTHENTICATED_TOO_OFTEN);
+            }
+            (Admission::TooOften, LoginKind::Registration) => {
+                self.refuse("Registration failure - too many of late, try again later");
             }
             (Admission::Failed, LoginKind::Authentication) => {
                 self.refuse("Authentication failure - failed to record the login");
@@ -352,17 +431,14 @@ impl GatewaySession {
         match GatewayHandshake::accept(&self.identity, data, rng) {
             Ok((handshake, message)) => {
                 self.send(message.to_text());
-                let deadline = now + HANDSHAKE_TIMEOUT;
+                let deadline = now + self.limits.handshake_timeout;
                 self.state = State::Handshaking {
                     handshake,
                     deadline,
                 };
             }
             Err(error) => {
-                let send = HandshakeMessage::HandshakeError {
-                    message: error.to_string(),
-                };
-                self.fail_handshake(Some(send), &error);
+                self.fail_handshake(error.to_message(), &error);
             }
         }
     }
@@ -412,7 +488,7 @@ impl GatewaySession {
 
     fn count_refusal(&mut self) {
         self.refusals += 1;
-        if self.refusals > REFUSALS_MAX {
+        if self.refusals > self.limits.refusals_max {
             self.close(CloseReason::TooManyRefusals);
         }
     }

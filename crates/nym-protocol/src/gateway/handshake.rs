@@ -92,6 +92,9 @@ pub enum HandshakeError {
     /// Message 2 is not 96 bytes, or message 4 not the byte 0 or 1.
     #[error("received response was malformed:")]
     MalformedResponse,
+    /// The sender, or all who share its address, have registered too often of late.
+    #[error("too many registrations of late, try again later")]
+    Throttled,
     /// The gateway reported a failure without a reason (message 4 is 0).
     #[error("unknown handshake failure")]
     Unknown,
@@ -105,7 +108,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// What to tell the other side; nothing if it knows already.
-    fn to_message(&self) -> Option<HandshakeMessage> {
+    pub(super) fn to_message(&self) -> Option<HandshakeMessage> {
         match self {
             Self::Closed | Self::Remote { .. } => None,
             error => Some(HandshakeMessage::HandshakeError {

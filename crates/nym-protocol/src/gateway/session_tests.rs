@@ -344,6 +344,64 @@ fn guessing_ends_after_a_bounded_number_of_refusals() {
 }
 
 #[test]
+fn attempts_are_told_apart_and_a_throttled_one_is_refused_and_counted() {
+    let mut gateway = Gateway::new();
+    let register = ClientControl::Register { data: vec![1] }.to_text();
+    let credentials = Credentials {
+        address: "1".into(),
+        enc_address: "1".into(),
+        iv: "1".into(),
+    };
+    let authenticate = ClientControl::Authenticate(credentials).to_text();
+    let attempt = |gateway: &Gateway, text: &str| gateway.session.attempt(&text.to_owned().into());
+    assert_eq!(attempt(&gateway, "x"), None);
+    let binary = WsMessage::Binary(register.clone().into());
+    assert_eq!(gateway.session.attempt(&binary), None);
+    let mut answers = Vec::new();
+    for (text, expected) in [
+        (&register, Attempt::Registration),
+        (&authenticate, Attempt::Authentication),
+    ] {
+        assert_eq!(attempt(&gateway, text), Some(expected));
+        gateway.session.handle_throttled(expected);
+        while let Some(action) = gateway.session.poll_action() {
+            match action {
+                Action::Send(WsMessage::Text(text)) => answers.push(text),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(
+        answers,
+        [
+            r#"{"type":"handshakeError","message":"too many registrations of late, try again later"}"#,
+            r#"{"type":"error","message":"failed to perform the handshake - too many registrations of late, try again later"}"#,
+            r#"{"type":"error","message":"Authentication failure - too many of late, try again later"}"#,
+        ]
+    );
+    for _ in 2..REFUSALS_MAX {
+        gateway.session.handle_throttled(Attempt::Authentication);
+    }
+    assert!(!gateway.session.is_closed());
+    gateway.session.handle_throttled(Attempt::Authentication);
+    assert!(gateway.session.is_closed());
+
+    // A handshake's later messages look like its first, and are no attempts.
+    let mut gateway = Gateway::new();
+    let login = ClientLogin::Registration {
+        identity: alice(),
+        gateway: gateway.identity.public_key(),
+    };
+    let mut client = ClientSession::new(login, START, &mut gateway.rng);
+    gateway.handle(client.poll_transmit().unwrap());
+    client.handle_message(gateway.sent.remove(0));
+    let proof = client.poll_transmit().unwrap();
+    assert_eq!(gateway.session.attempt(&proof), None);
+    gateway.handle(proof);
+    assert_eq!(attempt(&gateway, &register), None);
+}
+
+#[test]
 fn message_while_an_answer_is_due_closes() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut session = GatewaySession::new(alice(), START);
