@@ -6,68 +6,43 @@
 //!
 //! However the task ends, the client is offline afterwards, and what could not be pushed is stored.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nym_daemon::clock::Clock;
 use nym_packet::keys::IdentityKeyPair;
 use nym_packet::time::Timestamp;
 use nym_protocol::gateway::mailbox::{PushFrame, UnwrittenPush};
 use nym_protocol::gateway::{
-    Action, Admission, ClientAddress, CloseReason, ConnectionId, GatewaySession, Login, Lookup,
+    Action, Admission, Attempt, ClientAddress, CloseReason, ConnectionId, GatewaySession, Login,
+    Lookup,
 };
 use nym_protocol::ws::WsMessage;
-use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketError, WebSocketLimits};
+use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketError};
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::mailroom::{Desk, Mailroom, add};
-use crate::rate::RateLimit;
+use crate::limits::{ClientLimits, LiveLimits};
+use crate::mailroom::{Desk, Mailroom, Tally, add};
+use crate::origins::{Origins, Visit};
+use crate::rate::Bucket;
 use crate::roster::{Line, PUSHES_QUEUED, Push};
 use crate::store::StoreClosed;
 
 /// Stored messages pushed at a time.
 const DRAINED_AT_ONCE: usize = 64;
 
-/// Bounds of a client's connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ClientLimits {
-    /// Messages of a client that are read in a second; what comes faster waits in its socket. A
-    /// client of the network sends 55 on average.
-    pub messages_per_second: u32,
-    /// Messages that may come at once after a pause.
-    pub burst: u32,
-    /// Silence after which a client is asked for a sign of life.
-    pub ping_after: Duration,
-    /// Silence after which a connection is dead.
-    pub dead_after: Duration,
-    /// Bounds of the websocket.
-    pub websocket: WebSocketLimits,
-}
-
-impl Default for ClientLimits {
-    /// 1,000 messages per second, 5,000 at once; a ping after 60 s, dead after 150 s.
-    fn default() -> Self {
-        Self {
-            messages_per_second: 1_000,
-            burst: 5_000,
-            ping_after: Duration::from_secs(60),
-            dead_after: Duration::from_secs(150),
-            websocket: WebSocketLimits::default(),
-        }
-    }
-}
-
 /// What all connections share.
 #[derive(Clone, Debug)]
 pub(crate) struct Reception {
     pub(crate) clock: Clock,
     pub(crate) identity: Arc<IdentityKeyPair>,
-    pub(crate) limits: ClientLimits,
+    pub(crate) limits: LiveLimits,
     pub(crate) mailroom: Mailroom,
+    pub(crate) origins: Arc<Origins>,
 }
 
 impl Reception {
@@ -75,11 +50,18 @@ impl Reception {
     pub(crate) async fn serve(
         self,
         stream: TcpStream,
+        from: IpAddr,
         connection: ConnectionId,
         shutdown: CancellationToken,
     ) {
-        add(&self.mailroom.desk.tally.connections_accepted);
-        let accepted = WebSocket::accept(stream, self.limits.websocket);
+        let tally = &self.mailroom.desk.tally;
+        let (limits, now) = (self.limits.now(), self.clock.now());
+        let Some(visit) = self.origins.enter(from, &limits.address, now) else {
+            add(&tally.connections_refused);
+            return;
+        };
+        add(&tally.connections_accepted);
+        let accepted = WebSocket::accept(stream, limits.websocket);
         let socket = match shutdown.run_until_cancelled(accepted).await {
             Some(Ok((socket, _))) => socket,
             Some(Err(error)) => {
@@ -88,7 +70,7 @@ impl Reception {
             }
             None => return,
         };
-        let mut task = ConnectionTask::new(self, socket, connection);
+        let mut task = ConnectionTask::new(self, visit, socket, connection);
         let end = task.run(&shutdown).await;
         task.finish(end).await;
     }
@@ -99,6 +81,8 @@ impl Reception {
 enum End {
     /// The client closed it, or it broke.
     Gone,
+    /// The client does not keep to the websocket protocol.
+    Protocol,
     /// The session wants it.
     Session(CloseReason),
     /// The client gave no sign of life.
@@ -112,7 +96,11 @@ enum End {
 impl From<WebSocketError> for End {
     fn from(error: WebSocketError) -> Self {
         tracing::debug!(%error, "a client's connection broke");
-        Self::Gone
+        match error {
+            WebSocketError::TooLong { .. } => Self::Session(CloseReason::MessageTooLong),
+            WebSocketError::Protocol { .. } => Self::Protocol,
+            _ => Self::Gone,
+        }
     }
 }
 
@@ -124,6 +112,7 @@ impl From<StoreClosed> for End {
 
 struct ConnectionTask {
     reception: Reception,
+    visit: Visit,
     socket: WebSocket,
     session: GatewaySession,
     rng: StdRng,
@@ -136,7 +125,10 @@ struct ConnectionTask {
     replaced: CancellationToken,
     online: Option<Online>,
     is_draining: bool,
-    rate: RateLimit,
+    messages: Bucket,
+    bytes: Bucket,
+    /// Logins that were decided, in whatever way.
+    admissions: u32,
     heard_at: Timestamp,
     is_pinged: bool,
 }
@@ -155,13 +147,19 @@ impl Drop for Online {
 }
 
 impl ConnectionTask {
-    fn new(reception: Reception, socket: WebSocket, connection: ConnectionId) -> Self {
+    fn new(
+        reception: Reception,
+        visit: Visit,
+        socket: WebSocket,
+        connection: ConnectionId,
+    ) -> Self {
         let now = reception.clock.now();
         let (sender, pushes) = mpsc::channel(PUSHES_QUEUED);
-        let limits = reception.limits;
+        let (identity, limits) = (Arc::clone(&reception.identity), reception.limits.now());
         Self {
-            session: GatewaySession::new(Arc::clone(&reception.identity), now),
+            session: GatewaySession::with_limits(identity, now, limits.session),
             reception,
+            visit,
             socket,
             rng: nym_daemon::entropy(),
             connection,
@@ -172,7 +170,9 @@ impl ConnectionTask {
             replaced: CancellationToken::new(),
             online: None,
             is_draining: false,
-            rate: RateLimit::new(limits.messages_per_second, limits.burst),
+            messages: Bucket::default(),
+            bytes: Bucket::default(),
+            admissions: 0,
             heard_at: now,
             is_pinged: false,
         }
@@ -188,11 +188,11 @@ impl ConnectionTask {
 
     /// Waits for the next thing to do, and does it.
     async fn turn(&mut self, shutdown: &CancellationToken) -> Result<(), End> {
-        let clock = self.reception.clock;
-        let blocked_until = self.rate.blocked_until(clock.now());
+        let (clock, limits) = (self.reception.clock, self.reception.limits.now());
+        let blocked_until = self.blocked_until(&limits, clock.now());
         let deadline = blocked_until
             .unwrap_or(Timestamp::MAX)
-            .min(self.next_deadline());
+            .min(self.next_deadline(&limits));
         let is_online = self.online.is_some();
         // All branches are cancel-safe: they take something only when they win.
         tokio::select! {
@@ -203,7 +203,7 @@ impl ConnectionTask {
             }
             incoming = self.socket.receive(), if blocked_until.is_none() => match incoming? {
                 None => Err(End::Gone),
-                Some(incoming) => self.hear(incoming).await,
+                Some(incoming) => self.hear(incoming, &limits).await,
             },
             count = self.pushes.recv_many(&mut self.writing, PUSHES_QUEUED), if is_online => {
                 // The task holds a sender itself, so the queue is never closed.
@@ -219,18 +219,59 @@ impl ConnectionTask {
         }
     }
 
-    async fn hear(&mut self, incoming: Incoming) -> Result<(), End> {
+    async fn hear(&mut self, incoming: Incoming, limits: &ClientLimits) -> Result<(), End> {
         let now = self.reception.clock.now();
         self.heard_at = now;
         self.is_pinged = false;
-        match incoming {
-            Incoming::Pong => Ok(()),
-            Incoming::Message(message) => {
-                self.rate.take(now);
-                self.session.handle_message(now, message, &mut self.rng);
-                self.perform().await
-            }
+        let Incoming::Message(message) = incoming else {
+            return Ok(());
+        };
+        self.record(&message, limits, now);
+        let attempt = self.session.attempt(&message);
+        if let Some(attempt) = attempt
+            && !self.may_try(attempt, limits, now)
+        {
+            add(&self.tally().logins_throttled);
+            self.session.handle_throttled(attempt);
+            return self.perform().await;
         }
+        let admissions = self.admissions;
+        self.session.handle_message(now, message, &mut self.rng);
+        self.perform().await?;
+        if attempt == Some(Attempt::Authentication) && self.admissions == admissions {
+            add(&self.tally().logins_denied);
+        }
+        Ok(())
+    }
+
+    /// Counts a message against the limits of the client and of its address.
+    fn record(&mut self, message: &WsMessage, limits: &ClientLimits, now: Timestamp) {
+        let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        self.messages.take(limits.messages, now, 1);
+        self.bytes.take(limits.bytes, now, len);
+        self.visit.record(&limits.address, now, len);
+        if self.blocked_until(limits, now).is_some() {
+            add(&self.tally().reads_held_back);
+        }
+    }
+
+    /// When the next message may be read, if not now.
+    fn blocked_until(&self, limits: &ClientLimits, now: Timestamp) -> Option<Timestamp> {
+        let messages = self.messages.blocked_until(limits.messages, now);
+        let bytes = self.bytes.blocked_until(limits.bytes, now);
+        let address = self.visit.blocked_until(&limits.address, now);
+        messages.max(bytes).max(address)
+    }
+
+    fn may_try(&self, attempt: Attempt, limits: &ClientLimits, now: Timestamp) -> bool {
+        match attempt {
+            Attempt::Authentication => self.visit.may_authenticate(&limits.address, now),
+            Attempt::Registration => self.visit.may_register(&limits.address, now),
+        }
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.reception.mailroom.desk.tally
     }
 
     /// Does what the session says.
@@ -275,6 +316,13 @@ impl ConnectionTask {
     /// doing the same meanwhile.
     async fn admit(&mut self, login: &Login) -> Result<Admission, End> {
         let Mailroom { desk, store } = self.reception.mailroom.clone();
+        let (limits, now) = (self.reception.limits.now(), self.reception.clock.now());
+        let (Login::Authentication { client, .. } | Login::Registration { client, .. }) = login;
+        self.admissions += 1;
+        if !desk.may_log_in(*client, limits.logins, now) {
+            add(&desk.tally.logins_throttled);
+            return Ok(Admission::TooOften);
+        }
         let admission = match login {
             Login::Authentication { client, iv } => match store.use_iv(*client, *iv).await? {
                 Ok(true) => {
@@ -307,7 +355,10 @@ impl ConnectionTask {
         };
         add(match admission {
             Admission::Online => &desk.tally.logins,
-            _ => &desk.tally.logins_refused,
+            Admission::IvUsed => &desk.tally.logins_replayed,
+            Admission::Duplicate | Admission::Failed | Admission::TooOften => {
+                &desk.tally.logins_refused
+            }
         });
         Ok(admission)
     }
@@ -382,8 +433,7 @@ impl ConnectionTask {
     }
 
     /// When something has to happen although nothing comes.
-    fn next_deadline(&self) -> Timestamp {
-        let limits = &self.reception.limits;
+    fn next_deadline(&self, limits: &ClientLimits) -> Timestamp {
         let silence = if self.is_pinged {
             limits.dead_after
         } else {
@@ -397,13 +447,14 @@ impl ConnectionTask {
         let now = self.reception.clock.now();
         self.session.handle_timeout(now);
         self.perform().await?;
-        let limits = self.reception.limits;
+        let limits = self.reception.limits.now();
         let silent_for = now.saturating_duration_since(self.heard_at);
         if silent_for >= limits.dead_after {
             return Err(End::Silent);
         }
         if silent_for >= limits.ping_after && !self.is_pinged {
             self.is_pinged = true;
+            add(&self.tally().clients_pinged);
             self.socket.ping().await?;
         }
         Ok(())
@@ -423,8 +474,12 @@ impl ConnectionTask {
         }
         let (code, reason) = match end {
             End::Gone => return,
+            End::Protocol => (CloseCode::Protocol, "not as websockets speak"),
             End::Session(reason) => close_code(reason),
-            End::Silent => (CloseCode::Policy, "no sign of life"),
+            End::Silent => {
+                add(&self.tally().clients_silent);
+                (CloseCode::Policy, "no sign of life")
+            }
             End::Shutdown => (CloseCode::GoingAway, "the gateway stops"),
             End::Store => (CloseCode::Internal, "the gateway cannot store"),
         };

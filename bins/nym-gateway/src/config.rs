@@ -13,7 +13,7 @@ use nym_protocol::validator::ValidatorUrl;
 use nym_transport::connections::ConnectionsConfig;
 use nym_transport::listener::ListenerLimits;
 
-use crate::client_connection::ClientLimits;
+use crate::limits::ClientLimits;
 use crate::store::Quotas;
 
 pub use self::file::{FileConfig, Overrides};

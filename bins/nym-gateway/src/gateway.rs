@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client_connection::Reception;
 use crate::config::Config;
+use crate::limits::LiveLimits;
 use crate::mailroom::{Desk, Exit, Mailroom};
 use crate::store::{Store, StoreError, StoreThread};
 
@@ -224,8 +225,9 @@ impl Gateway {
         let reception = Reception {
             clock,
             identity: Arc::clone(&identity),
-            limits: config.client_limits,
+            limits: LiveLimits::new(config.client_limits),
             mailroom: mailroom.clone(),
+            origins: Arc::default(),
         };
         tasks.spawn(receive_clients(clients, reception, stop.clone()));
         let parts = Parts {
@@ -301,9 +303,10 @@ async fn receive_clients(
 ) -> Result<(), GatewayError> {
     let next = AtomicU64::new(0);
     listener
-        .run(stop.clone(), |stream, _| {
+        .run(stop.clone(), |stream, peer| {
             let connection = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
-            reception.clone().serve(stream, connection, stop.clone())
+            let reception = reception.clone();
+            reception.serve(stream, peer.ip(), connection, stop.clone())
         })
         .await;
     Ok(())

@@ -52,14 +52,17 @@ pub mod config;
 mod gateway;
 mod http;
 mod init;
+pub mod limits;
 mod mailroom;
+mod origins;
 mod rate;
 mod roster;
 mod store;
 
-pub use crate::client_connection::ClientLimits;
 pub use crate::config::Config;
 pub use crate::gateway::{Addresses, Gateway, GatewayError, run};
 pub use crate::init::{InitError, InitOptions, Initialised, init};
+pub use crate::limits::{AddressLimits, ClientLimits};
 pub use crate::mailroom::GatewayCounts;
+pub use crate::rate::Rate;
 pub use crate::store::{Quotas, StoreError};

@@ -4,20 +4,25 @@
 //! acknowledgement leaves from one of two places, each with a proof in hand: [`Mailroom::pushed`]
 //! after the socket has the message, and the store's thread after its commit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nym_node::counters::Counters;
 use nym_node::pipeline::Deliver;
 use nym_node::processor::Delivery;
 use nym_packet::mix_packet::MixPacket;
+use nym_packet::time::Timestamp;
 use nym_protocol::gateway::ClientAddress;
 use nym_protocol::gateway::mailbox::{HeldAck, Proof, Written};
 use nym_transport::connections::Connections;
 use serde::Serialize;
 
+use crate::rate::{Buckets, Rate};
 use crate::roster::{Push, Roster};
 use crate::store::{OnStored, StoreHandle, Stored};
+
+/// Clients whose logins are counted at a time: 6 MB. Only one that proved itself is counted.
+const LOGINS_REMEMBERED_MAX: usize = 100_000;
 
 /// Takes messages for clients.
 #[derive(Clone, Debug)]
@@ -32,6 +37,7 @@ pub(crate) struct Desk {
     pub(crate) roster: Roster,
     pub(crate) tally: Tally,
     exit: Exit,
+    logins: Mutex<Buckets<ClientAddress>>,
 }
 
 impl Mailroom {
@@ -73,7 +79,15 @@ impl Desk {
             roster: Roster::default(),
             tally: Tally::default(),
             exit,
+            logins: Mutex::new(Buckets::new(LOGINS_REMEMBERED_MAX)),
         })
+    }
+
+    /// Whether a client that proved itself may log in once more now; then it counts.
+    pub(crate) fn may_log_in(&self, client: ClientAddress, rate: Rate, now: Timestamp) -> bool {
+        // Held for a few lines without waiting; what it guards is never half changed.
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.try_take(client, rate, now)
     }
 
     /// What the store calls when it is done with a message. Must be made inside the runtime.
@@ -136,15 +150,22 @@ impl Exit {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     acks_released: AtomicU64,
+    pub(crate) clients_pinged: AtomicU64,
+    pub(crate) clients_silent: AtomicU64,
     pub(crate) connections_accepted: AtomicU64,
+    pub(crate) connections_refused: AtomicU64,
     pub(crate) logins: AtomicU64,
+    pub(crate) logins_denied: AtomicU64,
     pub(crate) logins_refused: AtomicU64,
+    pub(crate) logins_replayed: AtomicU64,
+    pub(crate) logins_throttled: AtomicU64,
     messages_failed: AtomicU64,
     messages_pushed: AtomicU64,
     messages_refused_full: AtomicU64,
     messages_refused_unknown: AtomicU64,
     messages_stored: AtomicU64,
     packets_from_clients: AtomicU64,
+    pub(crate) reads_held_back: AtomicU64,
 }
 
 /// Adds one.
@@ -159,12 +180,24 @@ pub struct GatewayCounts {
     pub acks_released: u64,
     /// Clients online now.
     pub clients_online: usize,
+    /// Times that a client was asked for a sign of life.
+    pub clients_pinged: u64,
+    /// Connections closed because the client gave no sign of life.
+    pub clients_silent: u64,
     /// TCP connections accepted from clients.
     pub connections_accepted: u64,
+    /// TCP connections closed at once because there were too many from their address.
+    pub connections_refused: u64,
     /// Registrations and authentications that were granted.
     pub logins: u64,
-    /// Registrations and authentications that were refused after their proof was checked.
+    /// Authentications without a valid proof.
+    pub logins_denied: u64,
+    /// Registrations of clients that are online already, and logins that could not be recorded.
     pub logins_refused: u64,
+    /// Authentications whose proof was valid and had been used before.
+    pub logins_replayed: u64,
+    /// Registrations and authentications refused because there were too many of late.
+    pub logins_throttled: u64,
     /// Messages lost, and not acknowledged, because the database failed.
     pub messages_failed: u64,
     /// Messages written to a client's socket that had come while it was online.
@@ -177,6 +210,8 @@ pub struct GatewayCounts {
     pub messages_stored: u64,
     /// Packets taken from clients.
     pub packets_from_clients: u64,
+    /// Times that a client, or its address, sent more than its limit and had to wait.
+    pub reads_held_back: u64,
 }
 
 impl Desk {
@@ -187,15 +222,22 @@ impl Desk {
         GatewayCounts {
             acks_released: value(&tally.acks_released),
             clients_online: self.roster.online_count(),
+            clients_pinged: value(&tally.clients_pinged),
+            clients_silent: value(&tally.clients_silent),
             connections_accepted: value(&tally.connections_accepted),
+            connections_refused: value(&tally.connections_refused),
             logins: value(&tally.logins),
+            logins_denied: value(&tally.logins_denied),
             logins_refused: value(&tally.logins_refused),
+            logins_replayed: value(&tally.logins_replayed),
+            logins_throttled: value(&tally.logins_throttled),
             messages_failed: value(&tally.messages_failed),
             messages_pushed: value(&tally.messages_pushed),
             messages_refused_full: value(&tally.messages_refused_full),
             messages_refused_unknown: value(&tally.messages_refused_unknown),
             messages_stored: value(&tally.messages_stored),
             packets_from_clients: value(&tally.packets_from_clients),
+            reads_held_back: value(&tally.reads_held_back),
         }
     }
 }

@@ -13,10 +13,13 @@ use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
 use nym_node::keys::KeyPaths;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::gateway::SessionLimits;
+use nym_protocol::gateway::gateway_session::{HANDSHAKE_TIMEOUT, LOGIN_TIMEOUT};
 use nym_protocol::validator::ValidatorUrl;
 use nym_protocol::validator::version::is_compatible;
 use nym_transport::connections::{AddressPolicy, ConnectionsConfig};
 use nym_transport::listener::ListenerLimits;
+use nym_transport::websocket::WebSocketLimits;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -24,7 +27,14 @@ use super::{
     LOCATION_DEFAULT, MIX_PORT_DEFAULT, STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT,
     VALIDATOR_DEFAULT, processors,
 };
-use crate::client_connection::ClientLimits;
+use crate::limits::{
+    ADDRESS_AUTHENTICATIONS_PER_MINUTE_DEFAULT, ADDRESS_BYTES_PER_SECOND_DEFAULT,
+    ADDRESS_CONNECTIONS_DEFAULT, ADDRESS_MESSAGES_PER_SECOND_DEFAULT,
+    ADDRESS_REGISTRATIONS_PER_MINUTE_DEFAULT, AddressLimits, CLIENT_BYTES_PER_SECOND_DEFAULT,
+    CLIENT_LOGINS_PER_MINUTE_DEFAULT, CLIENT_MESSAGES_PER_SECOND_DEFAULT, ClientLimits,
+    DEAD_AFTER_DEFAULT, PING_AFTER_DEFAULT,
+};
+use crate::rate::Rate;
 use crate::store::Quotas;
 
 /// Name of the database in the data directory.
@@ -152,6 +162,17 @@ pub struct LimitsSection {
     pub incoming_links: usize,
     pub client_connections: usize,
     pub client_messages_per_second: u32,
+    pub client_bytes_per_second: u32,
+    pub client_logins_per_minute: u32,
+    pub address_connections: usize,
+    pub address_messages_per_second: u32,
+    pub address_bytes_per_second: u32,
+    pub address_registrations_per_minute: u32,
+    pub address_authentications_per_minute: u32,
+    pub handshake_timeout: HumanDuration,
+    pub login_timeout: HumanDuration,
+    pub ping_after: HumanDuration,
+    pub silent_after: HumanDuration,
     pub clients: usize,
     pub inbox_messages: u64,
     pub inbox_bytes: u64,
@@ -166,7 +187,18 @@ impl Default for LimitsSection {
             workers: 0,
             incoming_links: ListenerLimits::default().connections,
             client_connections: CLIENT_CONNECTIONS_DEFAULT,
-            client_messages_per_second: ClientLimits::default().messages_per_second,
+            client_messages_per_second: CLIENT_MESSAGES_PER_SECOND_DEFAULT,
+            client_bytes_per_second: CLIENT_BYTES_PER_SECOND_DEFAULT,
+            client_logins_per_minute: CLIENT_LOGINS_PER_MINUTE_DEFAULT,
+            address_connections: ADDRESS_CONNECTIONS_DEFAULT,
+            address_messages_per_second: ADDRESS_MESSAGES_PER_SECOND_DEFAULT,
+            address_bytes_per_second: ADDRESS_BYTES_PER_SECOND_DEFAULT,
+            address_registrations_per_minute: ADDRESS_REGISTRATIONS_PER_MINUTE_DEFAULT,
+            address_authentications_per_minute: ADDRESS_AUTHENTICATIONS_PER_MINUTE_DEFAULT,
+            handshake_timeout: HANDSHAKE_TIMEOUT.into(),
+            login_timeout: LOGIN_TIMEOUT.into(),
+            ping_after: PING_AFTER_DEFAULT.into(),
+            silent_after: DEAD_AFTER_DEFAULT.into(),
             clients: quotas.clients_max,
             inbox_messages: quotas.messages_per_client_max,
             inbox_bytes: quotas.bytes_per_client_max,
@@ -385,7 +417,51 @@ const COMMENTS: &[(&str, &str)] = &[
     ("client_connections", "Connections of clients at a time."),
     (
         "client_messages_per_second",
-        "Messages read from one client per second; it sends 55 on average.",
+        "Messages read from one client per second; it sends 55 on average. More waits.",
+    ),
+    (
+        "client_bytes_per_second",
+        "Bytes read from one client per second. More waits.",
+    ),
+    (
+        "client_logins_per_minute",
+        "Logins of one client per minute. More are refused.",
+    ),
+    (
+        "address_connections",
+        "Connections from one address at a time (IPv6: one /64 network). More are closed.",
+    ),
+    (
+        "address_messages_per_second",
+        "Messages read from one address per second. More waits.",
+    ),
+    (
+        "address_bytes_per_second",
+        "Bytes read from one address per second. More waits.",
+    ),
+    (
+        "address_registrations_per_minute",
+        "Registrations tried from one address per minute. More are refused.",
+    ),
+    (
+        "address_authentications_per_minute",
+        "Authentications tried from one address per minute. More are refused.",
+    ),
+    (
+        "handshake_timeout",
+        "How long a connection may take to become a websocket, and a registration to complete.",
+    ),
+    (
+        "login_timeout",
+        "How long a connection may stay open without a login.",
+    ),
+    (
+        "ping_after",
+        "Silence after which a client is asked for a sign of life.",
+    ),
+    (
+        "silent_after",
+        "Silence after which a connection is closed; longer than ping_after.",
     ),
     ("clients", "Registered clients at most."),
     (
@@ -429,6 +505,11 @@ impl Config {
             let allowed = format!("a version compatible with {PROTOCOL_VERSION}");
             return Err(source.invalid("gateway.version", &gateway.version, &allowed));
         }
+        if limits.silent_after.get() <= limits.ping_after.get() {
+            let allowed = "longer than `limits.ping_after`";
+            let silent_after = limits.silent_after.to_string();
+            return Err(source.invalid("limits.silent_after", &silent_after, allowed));
+        }
         let address_policy = if limits.public_next_hops_only {
             AddressPolicy::Public
         } else {
@@ -439,10 +520,7 @@ impl Config {
                 .announce_address
                 .unwrap_or_else(|| gateway.listening_address.to_string()),
             client_connections: limits.client_connections,
-            client_limits: ClientLimits {
-                messages_per_second: limits.client_messages_per_second,
-                ..ClientLimits::default()
-            },
+            client_limits: limits.client_limits(),
             clients_port: gateway.clients_port,
             connections: ConnectionsConfig {
                 address_policy,
@@ -472,6 +550,35 @@ impl Config {
             validators: validator_urls(&gateway.validator_rest_urls.0, &source)?,
             workers: NonZeroUsize::new(limits.workers).unwrap_or_else(processors),
         })
+    }
+}
+
+impl LimitsSection {
+    fn client_limits(&self) -> ClientLimits {
+        let defaults = ClientLimits::default();
+        ClientLimits {
+            bytes: Rate::per_second(self.client_bytes_per_second),
+            logins: Rate::per_minute(self.client_logins_per_minute),
+            messages: Rate::per_second(self.client_messages_per_second),
+            address: AddressLimits {
+                authentications: Rate::per_minute(self.address_authentications_per_minute),
+                bytes: Rate::per_second(self.address_bytes_per_second),
+                connections: self.address_connections,
+                messages: Rate::per_second(self.address_messages_per_second),
+                registrations: Rate::per_minute(self.address_registrations_per_minute),
+            },
+            ping_after: self.ping_after.get(),
+            dead_after: self.silent_after.get(),
+            session: SessionLimits {
+                handshake_timeout: self.handshake_timeout.get(),
+                login_timeout: self.login_timeout.get(),
+                ..defaults.session
+            },
+            websocket: WebSocketLimits {
+                handshake_timeout: self.handshake_timeout.get(),
+                ..defaults.websocket
+            },
+        }
     }
 }
 

@@ -2,15 +2,16 @@
 
 #![cfg(test)]
 
+mod attacks;
 mod network;
 mod process;
+mod wire;
 
 use nym_packet::address::HopAddress;
 use nym_packet::frame::PacketMode;
 use nym_packet::mix_packet::MixPacket;
 use nym_protocol::gateway::Refusal;
 use nym_protocol::ws::WsMessage;
-use nym_transport::websocket::{Incoming, WebSocket, WebSocketLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -110,21 +111,6 @@ async fn packet_of_a_client_reaches_its_first_hop() {
 }
 
 #[tokio::test]
-async fn newer_connection_replaces_the_older_and_gets_the_messages() {
-    let gateway = Running::start().await;
-    let mut acks = NextHop::start().await;
-    let mix = LastMixNode::new(gateway.contact, acks.address());
-    let mut alice = Client::new();
-    let mut older = alice.log_in(&gateway.contact).await.unwrap();
-    let mut newer = alice.log_in(&gateway.contact).await.unwrap();
-    older.closed().await;
-    mix.send(&alice, 9);
-    assert_eq!(newer.push().await, message(9));
-    assert_eq!(acks.ack().await, 9);
-    assert_eq!(gateway.count("clients_online").await, 1);
-}
-
-#[tokio::test]
 async fn client_can_register_again_only_when_it_is_offline() {
     let gateway = Running::start().await;
     let mut alice = Client::new();
@@ -139,30 +125,6 @@ async fn client_can_register_again_only_when_it_is_offline() {
     drop(session);
     // The gateway notices the end in its own time; the older keys must work until then.
     alice.log_in(&gateway.contact).await.unwrap();
-}
-
-#[tokio::test]
-async fn login_that_is_cut_off_does_not_lock_the_client_out() {
-    let gateway = Running::start().await;
-    let mut alice = Client::registered(&gateway.contact).await;
-    for _ in 0..5 {
-        let session = alice.log_in(&gateway.contact).await.unwrap();
-        drop(session);
-    }
-    alice.log_in(&gateway.contact).await.unwrap();
-}
-
-#[tokio::test]
-async fn wrong_keys_are_not_recognised() {
-    let gateway = Running::start().await;
-    let alice = Client::registered(&gateway.contact).await;
-    let other = Client::registered(&gateway.contact).await;
-    let mut mallory = Client {
-        identity: alice.identity.clone(),
-        keys: other.keys.clone(),
-    };
-    let refusal = mallory.log_in(&gateway.contact).await.err();
-    assert_eq!(refusal, Some(Refusal::NotRecognised));
 }
 
 #[tokio::test]
@@ -182,30 +144,6 @@ async fn whatever_else_connects_to_the_client_port_is_let_go() {
         let _ = soon("the gateway hangs up", stream.read_to_end(&mut rest)).await;
     }
     Client::new().log_in(&gateway.contact).await.unwrap();
-}
-
-#[tokio::test]
-async fn message_of_a_mebibyte_is_answered_and_a_longer_one_ends_the_connection() {
-    let gateway = Running::start().await;
-    let url = format!("ws://{}", gateway.contact.addresses.clients);
-    let limits = WebSocketLimits {
-        message_len: 2 << 20,
-        ..WebSocketLimits::default()
-    };
-    let mut socket = WebSocket::dial(&url, limits).await.unwrap();
-    socket
-        .send(WsMessage::Binary(vec![0; 1 << 20]))
-        .await
-        .unwrap();
-    let answer = soon("an answer", socket.receive()).await;
-    assert!(
-        matches!(answer, Ok(Some(Incoming::Message(_)))),
-        "{answer:?}"
-    );
-    // The gateway may hang up before all of it is written.
-    let _ = socket.send(WsMessage::Binary(vec![0; (1 << 20) + 1])).await;
-    let end = soon("the end", socket.receive()).await;
-    assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
 }
 
 #[tokio::test]

@@ -58,13 +58,19 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        Self::start_with(|_| ()).await
     }
 
-    async fn start_in(directory: TempDir) -> Self {
+    /// A gateway with another configuration.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn start_in(directory: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::on_loopback("one", directory.path(), Vec::new());
         // With one worker, packets of one link are processed in their order.
         config.workers = std::num::NonZeroUsize::MIN;
+        change(&mut config);
         let gateway = Gateway::bind(config).await.unwrap();
         let contact = Contact {
             addresses: gateway.addresses(),
@@ -93,7 +99,7 @@ impl Running {
         shutdown.cancel();
         let ended = soon("the gateway stops", task.join_next()).await;
         ended.unwrap().unwrap().unwrap();
-        Self::start_in(directory).await
+        Self::start_in(directory, |_| ()).await
     }
 
     /// A member of the page `/clients`.
@@ -102,6 +108,16 @@ impl Running {
         let text = reqwest::get(url).await.unwrap().text().await.unwrap();
         let page: serde_json::Value = serde_json::from_str(&text).unwrap();
         page[name].as_u64().unwrap()
+    }
+
+    /// Waits until a member of the page `/clients` is as wanted.
+    pub(crate) async fn until(&self, name: &str, is_wanted: impl Fn(u64) -> bool) {
+        let reached = async {
+            while !is_wanted(self.count(name).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon(name, reached).await;
     }
 }
 
