@@ -12,13 +12,18 @@
 //! all that is kept ([`ReassemblyLimits`]), nothing is allocated by a stated number, links count
 //! only if both sets agree on them, and links in a ring are refused.
 //!
-//! Two senders may draw the same set id. What separates them here is the total, which is part of
-//! what makes a set, and that a finished message is remembered by the *content* of its fragments,
-//! not by its set ids: a late repetition is dropped, a new message under an old id is not. Two
-//! messages with the same id *and* total that are under way at the same time still spoil each other
-//! (the last fragment at a position wins, as in all implementations); with random ids that happens
-//! once in 2^31 pairs. When a version of the protocol names senders, the name goes into the private
-//! `SetKey` and separates them for good.
+//! Two senders may draw the same set id, and nothing on the wire names them. What separates them
+//! here is the total, and that a position holds one content: a fragment that does not fit into a
+//! set, because its position is taken, begins a set of its own under the same id ([`SetKey`]), so
+//! that it cannot destroy another's message. A fragment that fits into several goes to the one that
+//! grew last, since the fragments of one message come close together. Only when two messages with
+//! the same id *and* total arrive fragment by fragment in turn, halves of both may be joined; with
+//! random ids two messages under way have the same id once in 2^31 pairs. A finished message is
+//! remembered by the *content* of its fragments, not by its set ids: a late repetition is dropped,
+//! a new message under an old id is not.
+//!
+//! A reassembler that must survive its process tells what it keeps ([`Reassembler::noting`]) and is
+//! built up again from that.
 
 mod finished;
 
@@ -27,7 +32,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use self::finished::{FinishedFragments, FragmentDigest};
+use self::finished::FinishedFragments;
+pub use self::finished::FragmentDigest;
 use crate::fragment::{Fragment, SetId, SetLink};
 use crate::geometry::MAX_FRAGMENTS_PER_SET;
 use crate::time::Timestamp;
@@ -99,7 +105,39 @@ pub struct Reassembler {
     finished: FinishedFragments,
     /// The latest time seen and the number of touches so far.
     last_touch: Touch,
+    last_set: u64,
     forgotten_sets: u64,
+    notes: Option<Vec<Note>>,
+}
+
+/// Names a fragment that a [`Reassembler`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId {
+    /// The set, by a number that this reassembler gave it.
+    pub set: u64,
+    /// The position in it.
+    pub position: u8,
+}
+
+/// What changed in what a [`Reassembler`] keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The fragment is no longer kept: it became part of a message, or was forgotten.
+    Dropped(SlotId),
+    /// The fragments of a message are known from now on.
+    Finished {
+        /// Names the entry.
+        number: u64,
+        /// Of all fragments of the message.
+        digests: Vec<FragmentDigest>,
+    },
+    /// That entry is forgotten.
+    Forgotten {
+        /// Names the entry.
+        number: u64,
+    },
+    /// The fragment that was just inserted is kept.
+    Kept(SlotId),
 }
 
 /// A message put together; [`message::parse`](crate::message::parse) reads it.
@@ -124,6 +162,8 @@ impl std::fmt::Debug for Reassembled {
 struct SetKey {
     set_id: SetId,
     total: u8,
+    /// Tells sets of different senders apart; counts up.
+    number: u64,
 }
 
 /// When a set got its last new fragment: the time, and a number that makes it unique.
@@ -161,14 +201,64 @@ impl Reassembler {
             memory: 0,
             finished: FinishedFragments::default(),
             last_touch: (Timestamp::ZERO, 0),
+            last_set: 0,
             forgotten_sets: 0,
+            notes: None,
         }
+    }
+
+    /// As [`new`](Self::new); every change of what is kept is noted until
+    /// [`take_notes`](Self::take_notes) takes it.
+    #[must_use]
+    pub fn noting(limits: ReassemblyLimits) -> Self {
+        Self {
+            notes: Some(Vec::new()),
+            ..Self::new(limits)
+        }
+    }
+
+    /// What changed since the last call, in order; at most one [`Note::Kept`] for each
+    /// [`insert`](Self::insert).
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts back a fragment that was [kept](Note::Kept) at that time. It completes nothing: a set
+    /// that was whole would not be kept, unless it waits for its neighbours.
+    pub fn restore(&mut self, slot: SlotId, kept_at: Timestamp, fragment: Fragment) {
+        let digest = FragmentDigest::of(&fragment);
+        let header = *fragment.header();
+        if header.position() != slot.position {
+            return;
+        }
+        let key = SetKey {
+            set_id: header.set_id(),
+            total: header.total(),
+            number: slot.set,
+        };
+        self.last_set = self.last_set.max(slot.set);
+        self.last_touch.0 = self.last_touch.0.max(kept_at);
+        let needed = fragment.content().len() + FRAGMENT_COST + SET_COST;
+        if self.make_room(key, needed).is_ok() {
+            self.place(key, kept_at, fragment, digest);
+        }
+    }
+
+    /// Puts back what was known of a message that was [finished](Note::Finished) at that time, in
+    /// the order of the numbers.
+    pub fn restore_finished(
+        &mut self,
+        number: u64,
+        finished_at: Timestamp,
+        digests: Vec<FragmentDigest>,
+    ) {
+        self.finished.restore(number, finished_at, digests);
     }
 
     /// Takes a fragment, and gives the message that it completes.
     ///
-    /// At a position that is filled already, the later content replaces the earlier. Sets that
-    /// are due to be forgotten are forgotten first.
+    /// At a position whose content is another one, it begins a set of its own. Sets that are due to
+    /// be forgotten are forgotten first.
     ///
     /// # Errors
     ///
@@ -182,22 +272,66 @@ impl Reassembler {
         fragment: Fragment,
     ) -> Result<Option<Reassembled>, ReassemblyError> {
         self.handle_timeout(now);
-        let set_id = fragment.header().set_id();
+        let header = *fragment.header();
+        let set_id = header.set_id();
         let digest = FragmentDigest::of(&fragment);
-        let key = SetKey {
-            set_id,
-            total: fragment.header().total(),
-        };
-        let complete = self.sets.get(&key).is_some_and(|set| set.is_complete(key));
-        if complete || self.finished.contains(&digest) {
+        if self.finished.contains(&digest) {
             return Err(ReassemblyError::Repeated { set_id });
         }
+        let Some(key) = self.choose(&fragment, digest) else {
+            return Err(ReassemblyError::Repeated { set_id });
+        };
         self.make_room(key, fragment.content().len() + FRAGMENT_COST + SET_COST)?;
-        self.place(key, fragment, digest);
+        self.place(key, self.last_touch.0, fragment, digest);
         if self.sets.get(&key).is_some_and(|set| set.is_complete(key)) {
-            return self.finish(now, key);
+            let finished = self.finish(now, key);
+            if !matches!(finished, Ok(None)) {
+                return finished;
+            }
         }
+        self.note(|| {
+            Note::Kept(SlotId {
+                set: key.number,
+                position: header.position(),
+            })
+        });
         Ok(None)
+    }
+
+    /// The set that a fragment goes to: of those with a place for it the one that grew last, else a
+    /// new one. `None` if one has it already.
+    fn choose(&mut self, fragment: &Fragment, digest: FragmentDigest) -> Option<SetKey> {
+        let header = fragment.header();
+        let (set_id, total) = (header.set_id(), header.total());
+        let key = |number| SetKey {
+            set_id,
+            total,
+            number,
+        };
+        let mut chosen: Option<(Touch, SetKey)> = None;
+        for (key, set) in self.sets.range(key(0)..=key(u64::MAX)) {
+            match set.slots.get(&header.position()) {
+                Some(slot) if slot.digest == digest => return None,
+                Some(_) => {}
+                None if chosen.is_none_or(|(touched, _)| touched < set.touched) => {
+                    chosen = Some((set.touched, *key));
+                }
+                None => {}
+            }
+        }
+        Some(chosen.map_or_else(
+            || {
+                self.last_set += 1;
+                key(self.last_set)
+            },
+            |(_, key)| key,
+        ))
+    }
+
+    fn note(&mut self, note: impl FnOnce() -> Note) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(note());
+        }
     }
 
     /// Forgets what waited or was remembered too long by `now`.
@@ -211,6 +345,7 @@ impl Reassembler {
         }
         self.finished
             .forget_older_than(now, self.limits.finished_age);
+        self.note_forgotten();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to forget; it may be called
@@ -257,9 +392,18 @@ impl Reassembler {
         Ok(())
     }
 
-    fn place(&mut self, key: SetKey, fragment: Fragment, digest: FragmentDigest) {
+    fn place(
+        &mut self,
+        key: SetKey,
+        at: Timestamp,
+        fragment: Fragment,
+        digest: FragmentDigest,
+    ) {
+        self.last_touch.0 = self.last_touch.0.max(at);
         self.last_touch.1 += 1;
-        let touch = self.last_touch;
+        // A restored fragment may be older than the last one of its set.
+        let known = self.sets.get(&key).map_or(at, |set| set.touched.0.max(at));
+        let touch = (known, self.last_touch.1);
         let set = self.sets.entry(key).or_insert_with(|| {
             self.memory += SET_COST;
             SetBuffer::new(touch)
@@ -283,7 +427,21 @@ impl Reassembler {
         let set = self.sets.remove(&key)?;
         self.by_age.remove(&set.touched);
         self.memory -= set.memory;
+        if let Some(notes) = &mut self.notes {
+            notes.extend(set.slots.keys().map(|position| {
+                Note::Dropped(SlotId {
+                    set: key.number,
+                    position: *position,
+                })
+            }));
+        }
         Some(set)
+    }
+
+    fn note_forgotten(&mut self) {
+        for number in self.finished.take_forgotten() {
+            self.note(|| Note::Forgotten { number });
+        }
     }
 
     /// Gives the message that the complete set `key` is part of, if all its sets are complete.
@@ -307,9 +465,17 @@ impl Reassembler {
         let mut bytes = Vec::with_capacity(slots().map(|slot| slot.content.len()).sum());
         for slot in slots() {
             bytes.extend_from_slice(&slot.content);
-            self.finished
-                .remember(now, slot.digest, self.limits.finished_fragments);
         }
+        // A message of more fragments than are remembered is known by its first ones.
+        let limit = self.limits.finished_fragments;
+        let digests: Vec<_> = slots().map(|slot| slot.digest).take(limit).collect();
+        if let Some(notes) = &mut self.notes {
+            let number = self.finished.next_number();
+            let digests = digests.clone();
+            notes.push(Note::Finished { number, digests });
+        }
+        self.finished.remember(now, digests, limit);
+        self.note_forgotten();
         Ok(Some(Reassembled {
             bytes,
             set_ids: chain.iter().map(|key| key.set_id).collect(),
@@ -350,23 +516,29 @@ impl Reassembler {
 
     /// The complete set `previous` that links on to `key`. Only a full set can.
     fn linked_before(&self, key: SetKey, previous: SetId) -> Option<SetKey> {
-        let before = SetKey {
+        let candidate = |number| SetKey {
             set_id: previous,
             total: u8::MAX,
+            number,
         };
-        let set = self.sets.get(&before)?;
-        (set.is_complete(before) && set.next == Some(key.set_id)).then_some(before)
+        self.sets
+            .range(candidate(0)..=candidate(u64::MAX))
+            .filter(|(before, set)| set.is_complete(**before) && set.next == Some(key.set_id))
+            .max_by_key(|(_, set)| set.touched)
+            .map(|(before, _)| *before)
     }
 
     /// The complete set `next`, of whatever total, that links back to `key`.
     fn linked_behind(&self, key: SetKey, next: SetId) -> Option<SetKey> {
-        let candidate = |total| SetKey {
+        let candidate = |total, number| SetKey {
             set_id: next,
             total,
+            number,
         };
         self.sets
-            .range(candidate(1)..=candidate(u8::MAX))
-            .find(|(behind, set)| set.is_complete(**behind) && set.previous == Some(key.set_id))
+            .range(candidate(1, 0)..=candidate(u8::MAX, u64::MAX))
+            .filter(|(behind, set)| set.is_complete(**behind) && set.previous == Some(key.set_id))
+            .max_by_key(|(_, set)| set.touched)
             .map(|(behind, _)| *behind)
     }
 }
@@ -410,6 +582,7 @@ impl SetBuffer {
             digest,
         };
         self.memory += slot.cost();
+        // Only a store that was tampered with restores a position twice.
         if let Some(replaced) = self.slots.insert(header.position(), slot) {
             self.memory -= replaced.cost();
         }

@@ -11,9 +11,24 @@ use crate::time::Timestamp;
 /// A sender repeats a fragment byte for byte, and nobody can make another fragment with the same
 /// digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FragmentDigest([u8; 16]);
+pub struct FragmentDigest([u8; Self::LEN]);
 
 impl FragmentDigest {
+    /// Length in bytes.
+    pub const LEN: usize = 16;
+
+    /// A digest as [`as_bytes`](Self::as_bytes) gave it.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
     pub(super) fn of(fragment: &Fragment) -> Self {
         let digest = blake3::hash(&fragment.to_bytes());
         let (first, _) = digest
@@ -24,11 +39,20 @@ impl FragmentDigest {
     }
 }
 
-/// A bounded memory of fragments of finished messages, oldest first out.
+/// A bounded memory of the fragments of finished messages, oldest message first out.
 #[derive(Debug, Default)]
 pub(super) struct FinishedFragments {
     digests: BTreeSet<FragmentDigest>,
-    by_age: VecDeque<(Timestamp, FragmentDigest)>,
+    by_age: VecDeque<Finished>,
+    next_number: u64,
+    forgotten: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Finished {
+    number: u64,
+    since: Timestamp,
+    digests: Vec<FragmentDigest>,
 }
 
 impl FinishedFragments {
@@ -36,29 +60,51 @@ impl FinishedFragments {
         self.digests.contains(digest)
     }
 
-    /// Remembers a fragment, and forgets the oldest above `limit`.
-    pub(super) fn remember(&mut self, now: Timestamp, digest: FragmentDigest, limit: usize) {
-        if self.digests.insert(digest) {
-            self.by_age.push_back((now, digest));
-        }
-        while self.by_age.len() > limit {
+    /// The number that the next message gets.
+    pub(super) const fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Remembers the fragments of a message, at most `limit`, and forgets the oldest messages while
+    /// there are more in all.
+    pub(super) fn remember(&mut self, now: Timestamp, digests: Vec<FragmentDigest>, limit: usize) {
+        self.restore(self.next_number, now, digests);
+        while self.digests.len() > limit && !self.by_age.is_empty() {
             self.forget_oldest();
         }
+    }
+
+    pub(super) fn restore(&mut self, number: u64, since: Timestamp, digests: Vec<FragmentDigest>) {
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        self.digests.extend(&digests);
+        self.by_age.push_back(Finished {
+            number,
+            since,
+            digests,
+        });
     }
 
     pub(super) fn forget_older_than(&mut self, now: Timestamp, age: Duration) {
         while self
             .by_age
             .front()
-            .is_some_and(|(since, _)| *since + age <= now)
+            .is_some_and(|oldest| oldest.since + age <= now)
         {
             self.forget_oldest();
         }
     }
 
+    /// The messages forgotten since the last call.
+    pub(super) fn take_forgotten(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     fn forget_oldest(&mut self) {
-        if let Some((_, digest)) = self.by_age.pop_front() {
-            self.digests.remove(&digest);
+        if let Some(oldest) = self.by_age.pop_front() {
+            for digest in &oldest.digests {
+                self.digests.remove(digest);
+            }
+            self.forgotten.push(oldest.number);
         }
     }
 }

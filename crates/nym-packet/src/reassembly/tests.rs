@@ -140,11 +140,13 @@ fn complete_set_that_waits_for_others_does_not_change() {
     let message = bytes(1500);
     let mut fragments = split_with_set_ids(&message, tiny(), &[id(1), id(2)]).unwrap();
     let second_set = fragments.split_off(255);
+    let again = fragments[6].clone();
     let mut reassembler = reassembler();
     assert_eq!(insert_all(&mut reassembler, fragments), []);
-    let changed = fragment(1, 255, 7, b"evil");
     let repeated = Err(ReassemblyError::Repeated { set_id: id(1) });
-    assert_eq!(reassembler.insert(NOW, changed), repeated);
+    assert_eq!(reassembler.insert(NOW, again), repeated);
+    let of_another_sender = fragment(1, 255, 7, b"other");
+    assert_eq!(reassembler.insert(NOW, of_another_sender), Ok(None));
     let results = insert_all(&mut reassembler, second_set);
     assert_eq!(results.len(), 1);
     let whole = results[0].as_ref().unwrap();
@@ -152,7 +154,110 @@ fn complete_set_that_waits_for_others_does_not_change() {
         (&whole.bytes, whole.set_ids.as_slice()),
         (&message, &[id(1), id(2)][..])
     );
-    assert_eq!((reassembler.memory(), reassembler.forgotten_sets()), (0, 0));
+    assert_eq!(reassembler.pending_sets(), 1, "the other sender's set");
+}
+
+#[test]
+fn two_senders_with_one_set_id_do_not_destroy_each_others_messages() {
+    let alice = |position, content: &[u8]| fragment(1, 3, position, content);
+    let carol = |position, content: &[u8]| fragment(1, 3, position, content);
+    let fragments = [
+        alice(1, b"al"),
+        alice(2, b"i"),
+        carol(2, b"ar"),
+        carol(3, b"ol"),
+        carol(1, b"c"),
+        alice(3, b"ce"),
+    ];
+    let results = insert_all(&mut reassembler(), fragments.clone());
+    let messages: Vec<_> = results
+        .into_iter()
+        .map(|result| result.unwrap().bytes)
+        .collect();
+    assert_eq!(messages, [b"carol".to_vec(), b"alice".to_vec()]);
+}
+
+#[test]
+fn messages_of_several_sets_find_their_ends_beside_a_stranger_with_their_ids() {
+    let (alice, carol) = (bytes(1500), vec![7; 1500]);
+    let ids = [id(1), id(2)];
+    let cut = |message: &[u8]| split_with_set_ids(message, tiny(), &ids).unwrap();
+    let (mut first, second) = (cut(&alice), cut(&carol));
+    let rest = first.split_off(300);
+    let mut reassembler = reassembler();
+    let arriving = first.into_iter().chain(second).chain(rest);
+    let results = insert_all(&mut reassembler, arriving);
+    let messages: Vec<_> = results
+        .into_iter()
+        .map(|result| result.unwrap().bytes)
+        .collect();
+    assert!(messages == [carol, alice], "{} messages", messages.len());
+    assert_eq!(reassembler.memory(), 0);
+}
+
+/// What a shell keeps of a reassembler, by its notes.
+#[derive(Default)]
+struct Kept {
+    slots: BTreeMap<SlotId, (Timestamp, Fragment)>,
+    finished: BTreeMap<u64, (Timestamp, Vec<FragmentDigest>)>,
+}
+
+impl Kept {
+    fn take(&mut self, now: Timestamp, inserted: &Fragment, reassembler: &mut Reassembler) {
+        for note in reassembler.take_notes() {
+            match note {
+                Note::Kept(slot) => {
+                    self.slots.insert(slot, (now, inserted.clone()));
+                }
+                Note::Dropped(slot) => {
+                    self.slots.remove(&slot);
+                }
+                Note::Finished { number, digests } => {
+                    self.finished.insert(number, (now, digests));
+                }
+                Note::Forgotten { number } => {
+                    assert!(self.finished.remove(&number).is_some());
+                }
+            }
+        }
+    }
+
+    fn restore(&self) -> Reassembler {
+        let mut reassembler = Reassembler::noting(limits());
+        for (slot, (at, fragment)) in &self.slots {
+            reassembler.restore(*slot, *at, fragment.clone());
+        }
+        for (number, (at, digests)) in &self.finished {
+            reassembler.restore_finished(*number, *at, digests.clone());
+        }
+        assert_eq!(reassembler.take_notes(), []);
+        reassembler
+    }
+}
+
+#[test]
+fn a_reassembler_goes_on_where_its_notes_end() {
+    let long = split_with_set_ids(&bytes(1500), tiny(), &[id(1), id(2)]).unwrap();
+    let short = fragment(9, 1, 1, b"short");
+    let mut kept = Kept::default();
+    let mut whole = Vec::new();
+    // A new process for every fragment.
+    for inserted in long.iter().chain([&short]).chain(&long).chain([&short]) {
+        let mut reassembler = kept.restore();
+        check(&reassembler);
+        if let Ok(Some(message)) = reassembler.insert(NOW, inserted.clone()) {
+            whole.push(message.bytes);
+        }
+        kept.take(NOW, inserted, &mut reassembler);
+    }
+    assert!(whole == [bytes(1500), b"short".to_vec()], "each once");
+    assert!(kept.slots.is_empty());
+    assert_eq!(kept.finished.len(), 2);
+    let due = NOW + limits().finished_age;
+    let mut reassembler = kept.restore();
+    reassembler.handle_timeout(due);
+    kept.take(due, &short, &mut reassembler);
+    assert!(kept.finished.is_empty());
 }
 
 #[test]

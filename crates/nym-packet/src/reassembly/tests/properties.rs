@@ -10,23 +10,35 @@ use crate::fragment::split;
 /// What a reassembler does with fragments without links, written down naively.
 #[derive(Default)]
 struct Model {
-    sets: BTreeMap<(SetId, u8), BTreeMap<u8, Vec<u8>>>,
+    /// Longest untouched first.
+    sets: Vec<((SetId, u8), BTreeMap<u8, Vec<u8>>)>,
     finished: Vec<Fragment>,
 }
 
 impl Model {
     fn insert(&mut self, inserted: &Fragment) -> Result<Option<Vec<u8>>, ()> {
-        if self.finished.contains(inserted) {
-            return Err(());
-        }
         let header = *inserted.header();
         let key = (header.set_id(), header.total());
-        let set = self.sets.entry(key).or_default();
-        set.insert(header.position(), inserted.content().to_vec());
+        let position = header.position();
+        let content = inserted.content().to_vec();
+        let known = |(other, set): &((SetId, u8), BTreeMap<u8, Vec<u8>>)| {
+            *other == key && set.get(&position) == Some(&content)
+        };
+        if self.finished.contains(inserted) || self.sets.iter().any(known) {
+            return Err(());
+        }
+        let fits = |(other, set): &((SetId, u8), BTreeMap<u8, Vec<u8>>)| {
+            *other == key && !set.contains_key(&position)
+        };
+        let mut set = match self.sets.iter().rposition(fits) {
+            Some(index) => self.sets.remove(index).1,
+            None => BTreeMap::new(),
+        };
+        set.insert(position, content);
         if set.len() < usize::from(header.total()) {
+            self.sets.push((key, set));
             return Ok(None);
         }
-        let set = self.sets.remove(&key).unwrap();
         for (position, content) in &set {
             let number = u8::try_from(header.set_id().get()).unwrap();
             self.finished
