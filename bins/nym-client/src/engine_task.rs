@@ -217,7 +217,9 @@ impl EngineTask {
                 self.state.link_up = true;
                 self.engine.set_link_up(now, true);
             }
-            EngineInput::Push(push) => self.engine.handle_push(now, &push),
+            EngineInput::Push(push) => {
+                self.engine.handle_push(now, &push);
+            }
             EngineInput::Topology(topology) => {
                 self.engine.set_topology(*topology);
             }
@@ -290,6 +292,7 @@ impl EngineTask {
                 message,
                 reply_surb,
                 sender_tag,
+                ..
             }) => {
                 let mut received = Received::new(message);
                 if let Some(surb) = reply_surb {

@@ -42,6 +42,13 @@ pub struct EngineConfig {
     pub sender_surbs_max: usize,
     /// How long a sender tag is kept. Default 30 days: later its sender cannot read an answer.
     pub sender_surb_age_max: Duration,
+    /// How long a message that no app has taken is kept over restarts. Default 30 days.
+    pub arrived_age_max: Duration,
+    /// Receipts kept of messages that have ended, until their app asks. Default 10,000, which at
+    /// 200 bytes each are 2 MB; the oldest goes when one more is needed.
+    pub receipts_max: usize,
+    /// How long such a receipt is kept. Default 7 days.
+    pub receipt_age_max: Duration,
     /// Report each packet that carries a message as a [`crate::Event::Sent`], route included.
     /// Default off; for the person at the client and for tests, never for a log.
     pub trace_journeys: bool,
@@ -64,6 +71,9 @@ impl Default for EngineConfig {
             reply_key_age_max: Duration::from_secs(30 * 24 * 60 * 60),
             sender_surbs_max: 10_000,
             sender_surb_age_max: Duration::from_secs(30 * 24 * 60 * 60),
+            arrived_age_max: Duration::from_secs(30 * 24 * 60 * 60),
+            receipts_max: 10_000,
+            receipt_age_max: Duration::from_secs(7 * 24 * 60 * 60),
             trace_journeys: false,
         }
     }

@@ -1,6 +1,7 @@
 //! The engine: what an app hands over goes in, paced packets come out, and the other way round.
 
 mod anonymous;
+mod durability;
 mod fair_queue;
 mod pacing;
 mod receiving;
@@ -20,11 +21,15 @@ use nym_protocol::validator::topology::Topology;
 use rand_core::CryptoRng;
 use sphinx::PrivateKey;
 
+pub use self::durability::RestoreError;
 use self::pacing::PoissonStream;
 use self::receiving::Receiver;
-use self::sending::{QueuedReply, Unacknowledged};
+pub(crate) use self::sending::QueuedReply;
+use self::sending::Unacknowledged;
 use crate::config::EngineConfig;
 use crate::event::{Event, MessageId};
+use crate::journal::{Journal, Position};
+use crate::receipts::Receipts;
 use crate::reply_keys::{ReplyKeys, SpentSurbs};
 use crate::sender_surbs::SenderSurbs;
 
@@ -90,6 +95,9 @@ pub enum SendError {
     /// A SURB answers once.
     #[error("this reply SURB was used before; each answers once")]
     SpentSurb,
+    /// What is taken over could not be made safe at the moment.
+    #[error("this client cannot store messages at the moment (is its disk full?); try again later")]
+    StoreDown,
 }
 
 /// Names a conversation of one app, whose waiting packets are counted together.
@@ -129,6 +137,10 @@ pub struct EngineStats {
 /// [`poll_transmit`](Self::poll_transmit), then [`poll_event`](Self::poll_event), and sleeps until
 /// [`poll_timeout`](Self::poll_timeout).
 ///
+/// An engine from [`restore`](Self::restore) survives its process: the caller also drains
+/// [`poll_batch`](Self::poll_batch), writes what it gives, and says so with
+/// [`handle_committed`](Self::handle_committed).
+///
 /// The same inputs at the same times with the same generator give the same outputs.
 #[derive(Debug)]
 pub struct Engine<R> {
@@ -143,8 +155,18 @@ pub struct Engine<R> {
     reply_keys: ReplyKeys,
     spent_surbs: SpentSurbs,
     sender_surbs: SenderSurbs,
+    receipts: Receipts,
+    journal: Journal,
+    /// The store takes what the journal gives.
+    store_up: bool,
+    /// Messages that were taken over, until they are safe.
+    unsafe_messages: VecDeque<(Position, MessageId)>,
+    /// The last number given to a message that arrived.
+    last_arrived: u64,
     transmits: VecDeque<MixPacket>,
-    events: VecDeque<Event>,
+    journeys: VecDeque<Event>,
+    /// Each may be told when its position is committed.
+    events: VecDeque<(Position, Event)>,
     stats: EngineStats,
     rng: R,
 }
@@ -158,18 +180,29 @@ impl<R: CryptoRng> Engine<R> {
     /// In vpn mode, packets built per [`Self::handle_timeout`]: bounds the time one call takes.
     const VPN_BATCH: usize = 64;
 
-    /// An engine that sends nothing until it has a topology and a link.
+    /// An engine that keeps everything in memory, and sends nothing until it has a topology and a
+    /// link.
     #[must_use]
     pub fn new(keys: ClientKeys, config: EngineConfig, rng: R) -> Self {
+        Self::with_journal(keys, config, rng, Journal::volatile())
+    }
+
+    fn with_journal(keys: ClientKeys, config: EngineConfig, rng: R, journal: Journal) -> Self {
         Self {
             main_stream: PoissonStream::new(config.message_sending_average_delay),
             loop_cover_stream: PoissonStream::new(config.loop_cover_traffic_average_delay),
             unacknowledged: Unacknowledged::new(),
-            receiver: Receiver::new(),
+            receiver: Receiver::new(&journal),
             reply_keys: ReplyKeys::new(config.reply_keys_max, config.reply_key_age_max),
             spent_surbs: SpentSurbs::default(),
             sender_surbs: SenderSurbs::new(config.sender_surbs_max, config.sender_surb_age_max),
+            receipts: Receipts::new(config.receipts_max, config.receipt_age_max),
+            journal,
+            store_up: true,
+            unsafe_messages: VecDeque::new(),
+            last_arrived: 0,
             transmits: VecDeque::new(),
+            journeys: VecDeque::new(),
             events: VecDeque::new(),
             stats: EngineStats::default(),
             topology: None,
@@ -246,9 +279,12 @@ impl<R: CryptoRng> Engine<R> {
             .ok_or(SendError::RecipientGatewayUnknown)?;
 
         let fragments = self.cut_with_surbs(now, message, surb_count)?;
-        Ok(self
+        let journal = &mut self.journal;
+        let message = self
             .unacknowledged
-            .accept_message(now, recipient, fragments))
+            .accept_message(now, recipient, fragments, journal);
+        self.taken_over(message);
+        Ok(message)
     }
 
     /// Takes over an answer to whoever attached `surb`.
@@ -262,33 +298,45 @@ impl<R: CryptoRng> Engine<R> {
         message: Vec<u8>,
     ) -> Result<MessageId, SendError> {
         self.check_reply(&message)?;
-        if !self.spent_surbs.spend(surb.key_digest()) {
+        if !self.spent_surbs.spend(surb.key_digest(), &mut self.journal) {
             return Err(SendError::SpentSurb);
         }
-        Ok(self
-            .unacknowledged
-            .accept_reply(now, QueuedReply { surb, message }))
+        Ok(self.accept_reply(now, surb, None, message))
     }
 
     /// Takes what the gateway pushed: 21 bytes are an acknowledgement, anything else a packet's
     /// content. What is broken, repeated or not for us is counted and dropped.
-    pub fn handle_push(&mut self, now: Timestamp, pushed: &[u8]) {
+    ///
+    /// Gives the position that must be committed before the gateway may be told that the push was
+    /// read; `None` if it may be told at once. Losing an acknowledgement costs a retransmission,
+    /// losing cover nothing.
+    pub fn handle_push(&mut self, now: Timestamp, pushed: &[u8]) -> Option<Position> {
+        let journal = &mut self.journal;
         let received = self
             .receiver
-            .handle(now, pushed, &self.keys, &mut self.reply_keys);
+            .handle(now, pushed, &self.keys, &mut self.reply_keys, journal);
         match received {
             receiving::Received::Acknowledgement(id) => {
                 let known = self.unacknowledged.is_known(id);
                 self.stats.acknowledgements_received += u64::from(known);
-                self.events.extend(self.unacknowledged.acknowledge(now, id));
+                let ended = self.unacknowledged.acknowledge(now, id, &mut self.journal);
+                self.conclude(now, ended);
+                return None;
             }
-            receiving::Received::LoopCover => self.stats.cover_packets_received += 1,
+            receiving::Received::LoopCover => {
+                self.stats.cover_packets_received += 1;
+                return None;
+            }
             receiving::Received::Part => {}
-            receiving::Received::Message(message) => {
-                self.take_in_message(now, message);
-            }
+            receiving::Received::Message {
+                message,
+                reply_surb,
+            } => self.take_in_message(now, message, reply_surb),
             receiving::Received::Ignored => self.stats.packets_ignored += 1,
         }
+        // What is ignored may be the repetition of something that is not safe yet.
+        let position = self.journal.position();
+        (!self.journal.is_committed(position)).then_some(position)
     }
 
     /// Does what is due at `now`: slots of both streams, retransmissions, giving up.
@@ -297,8 +345,9 @@ impl<R: CryptoRng> Engine<R> {
             now,
             self.config.fragment_attempts_max,
             self.config.message_age_max,
+            &mut self.journal,
         );
-        self.events.extend(expired);
+        self.conclude(now, expired);
         if !self.link_up {
             return;
         }
@@ -327,7 +376,14 @@ impl<R: CryptoRng> Engine<R> {
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        if let Some(journey) = self.journeys.pop_front() {
+            return Some(journey);
+        }
+        let (position, _) = self.events.front()?;
+        if !self.journal.is_committed(*position) {
+            return None;
+        }
+        self.events.pop_front().map(|(_, event)| event)
     }
 
     /// When [`Self::handle_timeout`] is to be called next; `None`: only after another input.
@@ -380,6 +436,9 @@ impl<R: CryptoRng> Engine<R> {
         let max = self.config.unacknowledged_bytes_max;
         if waiting.saturating_add(len) > max {
             return Err(SendError::QueueFull { waiting, max });
+        }
+        if !self.store_up {
+            return Err(SendError::StoreDown);
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use nym_packet::reply::ReplySurb;
 use nym_protocol::app::SenderTag;
 use sphinx::Delay;
 
-/// Names one message or reply that an app handed over; counts up from 1 in each engine.
+/// Names one message or reply that an app handed over; counts up from 1, over restarts as well if
+/// the engine is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub(crate) u64);
 
@@ -23,10 +24,86 @@ impl fmt::Display for MessageId {
     }
 }
 
+/// Names one message that arrived; counts up from 1, over restarts as well if the engine is kept.
+/// The same message has the same number however often it is handed to an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageNumber(u64);
+
+impl MessageNumber {
+    /// The message of this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What an app calls one of its requests, to ask later what became of it.
+///
+/// The engine compares and keeps it and does not look inside. At most [`ReceiptId::LEN_MAX`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReceiptId(Box<str>);
+
+impl ReceiptId {
+    /// The longest one in bytes.
+    pub const LEN_MAX: usize = 1_024;
+
+    /// The name, unless it is too long.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        (name.len() <= Self::LEN_MAX).then(|| Self(name.into()))
+    }
+
+    /// The name as the app gave it.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How a message ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every packet of it was acknowledged; see [`Event::Delivered`].
+    Delivered {
+        /// Time since the app handed it over.
+        latency: Duration,
+    },
+    /// It was given up.
+    Failed {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// What became of a message whose app wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message.
+    pub message: MessageId,
+    /// What its app calls it.
+    pub id: ReceiptId,
+    /// How it ended; `None`: it is on its way.
+    pub outcome: Option<Outcome>,
+}
+
 /// Something the app, or the person at the client, wants to know.
+///
+/// In an engine that is kept, an event comes only when everything that led to it is safe.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A message that was taken over is safe: it will end as delivered or failed, whatever happens
+    /// to this process.
+    Accepted {
+        /// The message.
+        message: MessageId,
+    },
     /// Every packet of the message was acknowledged: it was pushed to the recipient's client, or
     /// is kept by its gateway.
     Delivered {
@@ -34,6 +111,8 @@ pub enum Event {
         message: MessageId,
         /// Time since the app handed it over.
         latency: Duration,
+        /// What its app calls it, if it wants to know.
+        receipt: Option<ReceiptId>,
     },
     /// The message was given up.
     Failed {
@@ -41,9 +120,18 @@ pub enum Event {
         message: MessageId,
         /// Why.
         reason: FailureReason,
+        /// What its app calls it, if it wants to know.
+        receipt: Option<ReceiptId>,
     },
-    /// A message arrived, whole.
+    /// A message arrived, whole. It is kept until
+    /// [`Engine::handle_taken`](crate::Engine::handle_taken).
     Received(ReceivedMessage),
+    /// A message that was taken over could not be made safe and is forgotten; nothing of it was
+    /// sent.
+    Refused {
+        /// The message.
+        message: MessageId,
+    },
     /// A packet that carries (part of) a message left. Only with
     /// [`crate::EngineConfig::trace_journeys`].
     Sent(Journey),
@@ -52,6 +140,8 @@ pub enum Event {
 /// A message that arrived.
 #[derive(Debug)]
 pub struct ReceivedMessage {
+    /// Tells it from all others that ever arrived.
+    pub number: MessageNumber,
     /// What the sender's app handed over, any bytes.
     pub message: Vec<u8>,
     /// The way to answer once, if the sender attached one.

@@ -33,10 +33,21 @@
 //! A packet is built when its slot comes, over the topology of that moment. Messages share the
 //! main stream in turn, so a file does not hold up a chat line.
 //!
+//! # What survives
+//!
+//! An engine made by [`Engine::restore`] writes down, as [`Batch`]es of [`Change`]s, whatever
+//! somebody was promised; the shell keeps them, in `nym-client` in an encrypted database. After a
+//! crash the same records give back the engine as it was at the last commit: unacknowledged
+//! fragments under the same names, reply keys, half received messages, the memory of finished
+//! ones, messages that no app has taken, and receipts. An engine made by [`Engine::new`] keeps
+//! everything in memory.
+//!
 //! # Invariants
 //!
-//! * A message that [`Engine::send`] took over ends in exactly one [`Event::Delivered`] or
-//!   [`Event::Failed`].
+//! * A message that [`Engine::send`] took over and [`Event::Accepted`] confirmed ends in exactly
+//!   one [`Event::Delivered`] or [`Event::Failed`].
+//! * Nothing is told, sent or confirmed to the gateway that depends on a change which is not
+//!   committed.
 //! * A message that arrives is reported once, however often its packets are repeated.
 //! * The same inputs at the same times with the same generator give the same outputs.
 //! * No input from the network makes it panic or grow without bound.
@@ -49,9 +60,15 @@
 mod config;
 mod engine;
 mod event;
+mod journal;
+mod receipts;
 mod reply_keys;
 mod sender_surbs;
 
 pub use crate::config::EngineConfig;
-pub use crate::engine::{ClientKeys, Engine, EngineStats, Lane, SendError};
-pub use crate::event::{Event, FailureReason, Journey, MessageId, ReceivedMessage};
+pub use crate::engine::{ClientKeys, Engine, EngineStats, Lane, RestoreError, SendError};
+pub use crate::event::{
+    Event, FailureReason, Journey, MessageId, MessageNumber, Outcome, Receipt, ReceiptId,
+    ReceivedMessage,
+};
+pub use crate::journal::{Batch, Change, Position, RecordKey};

@@ -1,10 +1,12 @@
 //! The keys of reply SURBs that were handed out, and the SURBs of others that were used.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use nym_packet::reply::{KeyDigest, ReplyKey};
 use nym_packet::time::Timestamp;
+
+use crate::journal::{Change, Journal, record};
 
 /// Reply keys under the digest that a reply starts with; each opens one reply.
 ///
@@ -28,33 +30,57 @@ impl ReplyKeys {
         }
     }
 
-    pub(crate) fn insert(&mut self, now: Timestamp, key: ReplyKey) {
-        self.expire(now);
+    pub(crate) fn insert(&mut self, now: Timestamp, key: ReplyKey, journal: &mut Journal) {
+        self.expire(now, journal);
         while self.by_age.len() >= self.count_max {
             let Some((_, oldest)) = self.by_age.pop_front() else {
                 break;
             };
-            self.keys.remove(&oldest);
+            self.remove(&oldest, journal);
         }
         let digest = key.digest();
+        journal.note(|| record::reply_key(now, &digest, &key));
         self.keys.insert(digest, key);
         self.by_age.push_back((now, digest));
     }
 
     /// Takes the key out: a SURB answers once.
-    pub(crate) fn take(&mut self, now: Timestamp, digest: &KeyDigest) -> Option<ReplyKey> {
-        self.expire(now);
-        self.keys.remove(digest)
+    pub(crate) fn take(
+        &mut self,
+        now: Timestamp,
+        digest: &KeyDigest,
+        journal: &mut Journal,
+    ) -> Option<ReplyKey> {
+        self.expire(now, journal);
+        self.remove(digest, journal)
     }
 
-    fn expire(&mut self, now: Timestamp) {
+    /// Puts back a key that was kept, in any order.
+    pub(crate) fn restore(&mut self, since: Timestamp, key: ReplyKey) {
+        let digest = key.digest();
+        self.keys.insert(digest, key);
+        self.by_age.push_back((since, digest));
+    }
+
+    /// Ends restoring.
+    pub(crate) fn restored(&mut self) {
+        self.by_age.make_contiguous().sort_unstable();
+    }
+
+    fn remove(&mut self, digest: &KeyDigest, journal: &mut Journal) -> Option<ReplyKey> {
+        let key = self.keys.remove(digest)?;
+        journal.note(|| Change::remove(record::reply_key_key(digest)));
+        Some(key)
+    }
+
+    fn expire(&mut self, now: Timestamp, journal: &mut Journal) {
         while let Some((inserted, digest)) = self.by_age.front().copied() {
             let expired = now.saturating_duration_since(inserted) > self.age_max;
             if !expired && self.keys.contains_key(&digest) {
                 break;
             }
             self.by_age.pop_front();
-            self.keys.remove(&digest);
+            self.remove(&digest, journal);
         }
     }
 }
@@ -65,24 +91,42 @@ impl ReplyKeys {
 /// Remembers the newest [`SpentSurbs::COUNT_MAX`]: 10,000 digests of 32 bytes, twice, are 640 kB.
 #[derive(Debug, Default)]
 pub(crate) struct SpentSurbs {
-    digests: BTreeSet<KeyDigest>,
-    by_age: VecDeque<KeyDigest>,
+    numbers: BTreeMap<KeyDigest, u64>,
+    by_age: BTreeMap<u64, KeyDigest>,
+    last_number: u64,
 }
 
 impl SpentSurbs {
     const COUNT_MAX: usize = 10_000;
 
     /// Marks a SURB as used; `false` if it already was.
-    pub(crate) fn spend(&mut self, digest: KeyDigest) -> bool {
-        if !self.digests.insert(digest) {
+    pub(crate) fn spend(&mut self, digest: KeyDigest, journal: &mut Journal) -> bool {
+        if self.numbers.contains_key(&digest) {
             return false;
         }
-        self.by_age.push_back(digest);
+        let number = self.last_number + 1;
+        journal.note(|| record::spent_surb(number, &digest));
+        self.restore(number, digest);
         if self.by_age.len() > Self::COUNT_MAX
-            && let Some(oldest) = self.by_age.pop_front()
+            && let Some((oldest, digest)) = self.by_age.pop_first()
         {
-            self.digests.remove(&oldest);
+            self.numbers.remove(&digest);
+            journal.note(|| Change::remove(record::spent_surb_key(oldest)));
         }
         true
+    }
+
+    /// Takes a mark back: the SURB was not used after all.
+    pub(crate) fn take_back(&mut self, digest: &KeyDigest, journal: &mut Journal) {
+        if let Some(number) = self.numbers.remove(digest) {
+            self.by_age.remove(&number);
+            journal.note(|| Change::remove(record::spent_surb_key(number)));
+        }
+    }
+
+    pub(crate) fn restore(&mut self, number: u64, digest: KeyDigest) {
+        self.last_number = self.last_number.max(number);
+        self.numbers.insert(digest, number);
+        self.by_age.insert(number, digest);
     }
 }

@@ -18,6 +18,8 @@ use nym_protocol::app::{SENDER_TAG_LEN, SenderTag};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 
+use crate::journal::{Change, Journal, record};
+
 /// What a follow-up message starts with.
 const MAGIC: &[u8; 16] = b"nym reply surbs\x01";
 
@@ -35,6 +37,14 @@ impl PeerName {
             .chain_update(MAGIC)
             .chain_update(surb.to_bytes());
         Self(hash.finalize().into())
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -68,7 +78,9 @@ pub(crate) fn parse_envelope(message: &[u8]) -> Option<(PeerName, Vec<ReplySurb>
 #[derive(Debug)]
 struct Peer {
     tag: SenderTag,
-    surbs: VecDeque<ReplySurb>,
+    /// By number; the lowest is used first.
+    surbs: BTreeMap<u64, ReplySurb>,
+    last_number: u64,
 }
 
 /// Anonymous peers by tag, with the SURBs to answer them.
@@ -109,59 +121,118 @@ impl SenderSurbs {
         name: PeerName,
         surbs: impl IntoIterator<Item = ReplySurb>,
         rng: &mut R,
+        journal: &mut Journal,
     ) -> SenderTag {
-        self.expire(now);
-        let peer = self.peers.entry(name).or_insert_with(|| {
+        self.expire(now, journal);
+        if !self.peers.contains_key(&name) {
             let mut tag = [0; SENDER_TAG_LEN];
             rng.fill_bytes(&mut tag);
             let tag = SenderTag::from_bytes(tag);
-            self.names.insert(tag, name);
-            self.by_age.push_back((now, name));
-            self.cost += 1;
-            let surbs = VecDeque::new();
-            Peer { tag, surbs }
-        });
+            journal.note(|| record::peer(&name, now, tag));
+            self.restore_peer(name, now, tag);
+        }
+        let peer = self.peers.get_mut(&name).expect("it was put in just now");
         let tag = peer.tag;
         let room = Self::PEER_SURBS_MAX.saturating_sub(peer.surbs.len());
-        let before = peer.surbs.len();
-        peer.surbs.extend(surbs.into_iter().take(room));
-        self.cost += peer.surbs.len() - before;
+        for surb in surbs.into_iter().take(room) {
+            peer.last_number += 1;
+            let number = peer.last_number;
+            journal.note(|| record::peer_surb(&name, number, &surb));
+            peer.surbs.insert(number, surb);
+            self.cost += 1;
+        }
         // The newest peer stays, whatever the bound is.
         while self.cost > self.count_max && self.by_age.len() > 1 {
-            self.drop_oldest();
+            self.drop_oldest(journal);
         }
         tag
     }
 
     /// Whether the tag names a peer, and how many SURBs are left to answer it.
-    pub(crate) fn count(&mut self, now: Timestamp, tag: SenderTag) -> Option<usize> {
-        self.expire(now);
+    pub(crate) fn count(
+        &mut self,
+        now: Timestamp,
+        tag: SenderTag,
+        journal: &mut Journal,
+    ) -> Option<usize> {
+        self.expire(now, journal);
         let peer = self.peers.get(self.names.get(&tag)?)?;
         Some(peer.surbs.len())
     }
 
     /// Takes the next SURB of a peer out.
-    pub(crate) fn take(&mut self, tag: SenderTag) -> Option<ReplySurb> {
-        let peer = self.peers.get_mut(self.names.get(&tag)?)?;
-        let surb = peer.surbs.pop_front()?;
+    pub(crate) fn take(&mut self, tag: SenderTag, journal: &mut Journal) -> Option<ReplySurb> {
+        let name = self.names.get(&tag)?;
+        let peer = self.peers.get_mut(name)?;
+        let (number, surb) = peer.surbs.pop_first()?;
+        journal.note(|| Change::remove(record::peer_surb_key(name, number)));
         self.cost -= 1;
         Some(surb)
     }
 
-    fn expire(&mut self, now: Timestamp) {
-        while let Some((heard, _)) = self.by_age.front()
-            && now.saturating_duration_since(*heard) > self.age_max
-        {
-            self.drop_oldest();
+    /// Gives back a SURB that was taken and not used.
+    pub(crate) fn give_back(&mut self, tag: SenderTag, surb: ReplySurb, journal: &mut Journal) {
+        let Some(name) = self.names.get(&tag) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(name) {
+            let number = peer.last_number + 1;
+            peer.last_number = number;
+            journal.note(|| record::peer_surb(name, number, &surb));
+            peer.surbs.insert(number, surb);
+            self.cost += 1;
         }
     }
 
-    fn drop_oldest(&mut self) {
+    /// Puts back a peer that was kept, in any order.
+    pub(crate) fn restore_peer(&mut self, name: PeerName, since: Timestamp, tag: SenderTag) {
+        let surbs = BTreeMap::new();
+        let last_number = 0;
+        let peer = Peer {
+            tag,
+            surbs,
+            last_number,
+        };
+        if self.peers.insert(name, peer).is_none() {
+            self.names.insert(tag, name);
+            self.by_age.push_back((since, name));
+            self.cost += 1;
+        }
+    }
+
+    /// Puts back a SURB of a peer that was put back before.
+    pub(crate) fn restore_surb(&mut self, name: &PeerName, number: u64, surb: ReplySurb) {
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.last_number = peer.last_number.max(number);
+            if peer.surbs.insert(number, surb).is_none() {
+                self.cost += 1;
+            }
+        }
+    }
+
+    /// Ends restoring.
+    pub(crate) fn restored(&mut self) {
+        self.by_age.make_contiguous().sort_unstable();
+    }
+
+    fn expire(&mut self, now: Timestamp, journal: &mut Journal) {
+        while let Some((heard, _)) = self.by_age.front()
+            && now.saturating_duration_since(*heard) > self.age_max
+        {
+            self.drop_oldest(journal);
+        }
+    }
+
+    fn drop_oldest(&mut self, journal: &mut Journal) {
         if let Some((_, name)) = self.by_age.pop_front()
             && let Some(peer) = self.peers.remove(&name)
         {
             self.names.remove(&peer.tag);
             self.cost -= 1 + peer.surbs.len();
+            journal.note(|| Change::remove(record::peer_key(&name)));
+            for number in peer.surbs.keys() {
+                journal.note(|| Change::remove(record::peer_surb_key(&name, *number)));
+            }
         }
     }
 }
@@ -209,25 +280,65 @@ mod tests {
     fn surbs_are_taken_in_order_whichever_piece_came_first() {
         let (mut store, mut rng) = store(100);
         let name = PeerName::of(&surb(1));
-        let tag = store.insert(Timestamp::ZERO, name, [surb(2)], &mut rng);
+        let tag = store.insert(
+            Timestamp::ZERO,
+            name,
+            [surb(2)],
+            &mut rng,
+            &mut Journal::volatile(),
+        );
         assert_eq!(
-            store.insert(Timestamp::ZERO, name, [surb(1)], &mut rng),
+            store.insert(
+                Timestamp::ZERO,
+                name,
+                [surb(1)],
+                &mut rng,
+                &mut Journal::volatile()
+            ),
             tag
         );
-        assert_eq!(store.take(tag).unwrap().to_bytes(), surb(2).to_bytes());
-        assert_eq!(store.take(tag).unwrap().to_bytes(), surb(1).to_bytes());
-        assert_eq!(store.count(Timestamp::ZERO, tag), Some(0));
-        assert!(store.take(tag).is_none());
+        assert_eq!(
+            store
+                .take(tag, &mut Journal::volatile())
+                .unwrap()
+                .to_bytes(),
+            surb(2).to_bytes()
+        );
+        assert_eq!(
+            store
+                .take(tag, &mut Journal::volatile())
+                .unwrap()
+                .to_bytes(),
+            surb(1).to_bytes()
+        );
+        assert_eq!(
+            store.count(Timestamp::ZERO, tag, &mut Journal::volatile()),
+            Some(0)
+        );
+        assert!(store.take(tag, &mut Journal::volatile()).is_none());
     }
 
     #[test]
     fn a_peer_is_forgotten_after_its_age_and_not_before() {
         let (mut store, mut rng) = store(100);
         let name = PeerName::of(&surb(1));
-        let tag = store.insert(Timestamp::ZERO, name, [surb(1)], &mut rng);
+        let tag = store.insert(
+            Timestamp::ZERO,
+            name,
+            [surb(1)],
+            &mut rng,
+            &mut Journal::volatile(),
+        );
         let limit = Timestamp::ZERO + AGE_MAX;
-        assert_eq!(store.count(limit, tag), Some(1));
-        assert_eq!(store.count(limit + Duration::from_nanos(1), tag), None);
+        assert_eq!(store.count(limit, tag, &mut Journal::volatile()), Some(1));
+        assert_eq!(
+            store.count(
+                limit + Duration::from_nanos(1),
+                tag,
+                &mut Journal::volatile()
+            ),
+            None
+        );
     }
 
     #[test]
@@ -235,11 +346,26 @@ mod tests {
         let (mut store, mut rng) = store(4);
         let [first, second, third] = [1, 2, 3].map(|byte| {
             let name = PeerName::of(&surb(byte));
-            store.insert(Timestamp::ZERO, name, [surb(byte)], &mut rng)
+            store.insert(
+                Timestamp::ZERO,
+                name,
+                [surb(byte)],
+                &mut rng,
+                &mut Journal::volatile(),
+            )
         });
-        assert_eq!(store.count(Timestamp::ZERO, first), None);
-        assert_eq!(store.count(Timestamp::ZERO, second), Some(1));
-        assert_eq!(store.count(Timestamp::ZERO, third), Some(1));
+        assert_eq!(
+            store.count(Timestamp::ZERO, first, &mut Journal::volatile()),
+            None
+        );
+        assert_eq!(
+            store.count(Timestamp::ZERO, second, &mut Journal::volatile()),
+            Some(1)
+        );
+        assert_eq!(
+            store.count(Timestamp::ZERO, third, &mut Journal::volatile()),
+            Some(1)
+        );
     }
 
     proptest! {
@@ -260,8 +386,8 @@ mod tests {
             for (byte, count) in inserts {
                 let name = PeerName::of(&surb(byte));
                 let surbs = std::iter::repeat_with(|| surb(byte)).take(count);
-                let tag = store.insert(Timestamp::ZERO, name, surbs, &mut rng);
-                store.take(tag);
+                let tag = store.insert(Timestamp::ZERO, name, surbs, &mut rng, &mut Journal::volatile());
+                store.take(tag, &mut Journal::volatile());
                 let kept: usize = store.peers.values().map(|peer| 1 + peer.surbs.len()).sum();
                 prop_assert_eq!(kept, store.cost);
                 prop_assert!(store.cost <= 16 || store.peers.len() == 1);

@@ -22,7 +22,7 @@ use thiserror::Error;
 use crate::ack::{AckKey, SurbAck};
 use crate::address::Recipient;
 use crate::cover;
-use crate::fragment::{Fragment, FragmentId, SetId};
+use crate::fragment::{Fragment, FragmentId};
 use crate::frame::PacketMode;
 use crate::geometry::PacketSize;
 use crate::mix_packet::MixPacket;
@@ -134,7 +134,8 @@ impl Sender<'_> {
         )
     }
 
-    /// Makes the packet that carries an answer to whoever made `surb`, and spends the SURB.
+    /// Makes the packet that carries an answer to whoever made `surb`, and spends the SURB. Its
+    /// acknowledgement will carry `ack_id`.
     ///
     /// # Errors
     ///
@@ -144,13 +145,13 @@ impl Sender<'_> {
     pub fn prepare_reply<R: CryptoRng + ?Sized>(
         &self,
         surb: ReplySurb,
+        ack_id: FragmentId,
         message: &[u8],
         ack_route: &Route,
         rng: &mut R,
     ) -> Result<Prepared, BuildError> {
         let size = PacketSize::Regular;
         let encrypted = surb.encrypt(message, size)?;
-        let ack_id = FragmentId::reply(SetId::random(rng));
         let (ack, ack_delays) = self.build_ack(ack_id, ack_route, rng)?;
         let plaintext = [ack.to_bytes(), encrypted].concat();
         Ok(Prepared {
@@ -249,7 +250,7 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
-    use crate::fragment::{FragmentGeometry, split};
+    use crate::fragment::{FragmentGeometry, SetId, split};
     use crate::geometry::PacketSize;
     use crate::keys::{PrivateKey, PublicKey};
     use crate::message;
@@ -361,9 +362,10 @@ mod tests {
             .sample_delays(Duration::from_millis(5), &mut rng());
         let surb = ReplySurb::build(&network.route, &delays, &owner, &mut rng()).unwrap();
         let key = surb.reply_key();
+        let ack_id = FragmentId::reply(SetId::random(&mut rng()));
         let sender = sender(&network, &ack_key);
         let prepared = sender
-            .prepare_reply(surb, b"answer", &network.route, &mut rng())
+            .prepare_reply(surb, ack_id, b"answer", &network.route, &mut rng())
             .unwrap();
         assert_eq!(prepared.total_delay, total_delay(&prepared.ack_delays));
         let (waited, delivered, ack) = carry(&network, prepared.mix_packet);

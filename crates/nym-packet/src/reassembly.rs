@@ -392,13 +392,7 @@ impl Reassembler {
         Ok(())
     }
 
-    fn place(
-        &mut self,
-        key: SetKey,
-        at: Timestamp,
-        fragment: Fragment,
-        digest: FragmentDigest,
-    ) {
+    fn place(&mut self, key: SetKey, at: Timestamp, fragment: Fragment, digest: FragmentDigest) {
         self.last_touch.0 = self.last_touch.0.max(at);
         self.last_touch.1 += 1;
         // A restored fragment may be older than the last one of its set.

@@ -95,7 +95,10 @@ impl SimClient {
                     self.shared_keys = Some(shared_keys);
                     self.engine.set_link_up(now, true);
                 }
-                SessionEvent::Push(push) => self.engine.handle_push(now, &push),
+                SessionEvent::Push(push) => {
+                    let unsafe_until = self.engine.handle_push(now, &push);
+                    debug_assert_eq!(unsafe_until, None, "the engine keeps nothing");
+                }
                 SessionEvent::Refused(refusal) => {
                     unreachable!("a simulated gateway knows its clients: {refusal}")
                 }

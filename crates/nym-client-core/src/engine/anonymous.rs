@@ -1,6 +1,6 @@
 //! Answers to people without an address: giving SURBs out, and using those of others.
 
-use nym_packet::fragment::{self, Fragment};
+use nym_packet::fragment::{self, Fragment, FragmentId, SetId};
 use nym_packet::geometry::PacketSize;
 use nym_packet::message;
 use nym_packet::reply::{REPLY_SURB_LEN, ReplySurb};
@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 
 use super::sending::QueuedReply;
 use super::{Engine, GEOMETRY, Lane, SendError};
-use crate::event::{Event, MessageId, ReceivedMessage};
+use crate::event::MessageId;
 use crate::sender_surbs::{ENVELOPE_SURBS_MAX, PeerName, encode_envelope, parse_envelope};
 
 impl<R: CryptoRng> Engine<R> {
@@ -29,16 +29,45 @@ impl<R: CryptoRng> Engine<R> {
     ) -> Result<MessageId, SendError> {
         self.check_reply(&message)?;
         self.sender_surbs
-            .count(now, tag)
+            .count(now, tag, &mut self.journal)
             .ok_or(SendError::UnknownSenderTag)?;
         loop {
-            let surb = self.sender_surbs.take(tag).ok_or(SendError::OutOfSurbs)?;
+            let surb = self
+                .sender_surbs
+                .take(tag, &mut self.journal)
+                .ok_or(SendError::OutOfSurbs)?;
             // An app may have answered with the SURB itself, which every app is given.
-            if self.spent_surbs.spend(surb.key_digest()) {
-                let reply = QueuedReply { surb, message };
-                return Ok(self.unacknowledged.accept_reply(now, reply));
+            let journal = &mut self.journal;
+            if self.spent_surbs.spend(surb.key_digest(), journal) {
+                return Ok(self.accept_reply(now, surb, Some(tag), message));
             }
         }
+    }
+
+    /// Takes over a reply whose SURB was marked as spent.
+    pub(super) fn accept_reply(
+        &mut self,
+        now: Timestamp,
+        surb: ReplySurb,
+        tag: Option<SenderTag>,
+        message: Vec<u8>,
+    ) -> MessageId {
+        let ack_id = loop {
+            let id = FragmentId::reply(SetId::random(&mut self.rng));
+            if !self.unacknowledged.is_known(id) {
+                break id;
+            }
+        };
+        let reply = QueuedReply {
+            surb,
+            tag,
+            ack_id,
+            message,
+        };
+        let journal = &mut self.journal;
+        let message = self.unacknowledged.accept_reply(now, reply, journal);
+        self.taken_over(message);
+        message
     }
 
     /// Counts a message that was taken over to a lane.
@@ -99,18 +128,24 @@ impl<R: CryptoRng> Engine<R> {
     }
 
     /// Reports a message that arrived, unless it is a follow-up that brings SURBs.
-    pub(super) fn take_in_message(&mut self, now: Timestamp, mut received: ReceivedMessage) {
-        if let Some((peer, surbs)) = parse_envelope(&received.message) {
-            self.sender_surbs.insert(now, peer, surbs, &mut self.rng);
+    pub(super) fn take_in_message(
+        &mut self,
+        now: Timestamp,
+        message: Vec<u8>,
+        reply_surb: Option<ReplySurb>,
+    ) {
+        let (rng, journal) = (&mut self.rng, &mut self.journal);
+        if let Some((peer, surbs)) = parse_envelope(&message) {
+            self.sender_surbs.insert(now, peer, surbs, rng, journal);
             return;
         }
-        received.sender_tag = received.reply_surb.as_ref().and_then(|surb| {
+        let sender_tag = reply_surb.as_ref().and_then(|surb| {
             let kept = ReplySurb::from_bytes(&surb.to_bytes()).ok()?;
             let peer = PeerName::of(surb);
-            Some(self.sender_surbs.insert(now, peer, [kept], &mut self.rng))
+            Some(self.sender_surbs.insert(now, peer, [kept], rng, journal))
         });
         self.stats.messages_received += 1;
-        self.events.push_back(Event::Received(received));
+        self.hand_over(now, message, reply_surb, sender_tag);
     }
 
     fn cut(

@@ -7,26 +7,30 @@ use nym_packet::address::Recipient;
 use nym_packet::fragment::{Fragment, FragmentId};
 use nym_packet::reply::ReplySurb;
 use nym_packet::time::Timestamp;
+use nym_protocol::app::SenderTag;
 
 use crate::engine::Lane;
 use crate::engine::fair_queue::FairQueue;
-use crate::event::{Event, FailureReason, MessageId};
+use crate::event::{FailureReason, MessageId};
+use crate::journal::record::{self, Counter};
+use crate::journal::{Change, Journal};
 
-/// Every unacknowledged message, down to its fragments.
+/// Every unacknowledged message, down to its packets.
 ///
 /// ```text
-///                   pop, build, sent(timer)                acknowledged
-///   accept ──► queued ───────────────────────► in flight ──────────────► gone
-///                ▲                                 │
-///                └────────── timer expires ────────┘   (given up after too many attempts)
+///            committed        pop, build, sent(timer)                acknowledged
+///   accept ────────► queued ───────────────────────► in flight ──────────────► gone
+///                      ▲                                 │
+///                      └────────── timer expires ────────┘   (given up after too many attempts)
 /// ```
 ///
-/// A fragment keeps its identifier over all attempts, so an acknowledgement of any of them counts.
+/// A fragment keeps its identifier over all attempts, restarts included, so an acknowledgement of
+/// any of them counts.
 #[derive(Debug)]
 pub(crate) struct Unacknowledged {
     messages: BTreeMap<MessageId, Outgoing>,
-    fragments: BTreeMap<FragmentId, Pending>,
-    queue: FairQueue<MessageId, Queued>,
+    packets: BTreeMap<FragmentId, Pending>,
+    queue: FairQueue<MessageId, FragmentId>,
     timers: BTreeSet<(Timestamp, FragmentId)>,
     bytes: usize,
     last_id: u64,
@@ -36,10 +40,17 @@ pub(crate) struct Unacknowledged {
 #[derive(Debug)]
 struct Outgoing {
     accepted_at: Timestamp,
+    kind: MessageKind,
     remaining: usize,
     bytes: usize,
-    fragments: Vec<FragmentId>,
+    packets: Vec<FragmentId>,
     lane: Option<Lane>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MessageKind {
+    Fragments,
+    Reply,
 }
 
 /// One packet's worth of it.
@@ -58,21 +69,21 @@ enum Content {
         fragment: Box<Fragment>,
         recipient: Box<Recipient>,
     },
+    /// A reply that waits for its slot.
+    Reply(Box<QueuedReply>),
     /// A reply that has left: its SURB is spent, so there is nothing left to send again.
     SentReply,
 }
 
-/// What waits for a slot.
-#[derive(Debug)]
-enum Queued {
-    Fragment(FragmentId),
-    Reply(Box<QueuedReply>),
-}
-
-/// A reply that waits for its slot.
+/// A reply that was taken over.
 #[derive(Debug)]
 pub(crate) struct QueuedReply {
     pub(crate) surb: ReplySurb,
+    /// The peer whose SURB it is, if it was named by tag.
+    pub(crate) tag: Option<SenderTag>,
+    /// The name that its acknowledgement will carry. It is drawn before the reply is kept, so
+    /// that the acknowledgement of a reply that left before a crash is known after it.
+    pub(crate) ack_id: FragmentId,
     pub(crate) message: Vec<u8>,
 }
 
@@ -92,11 +103,19 @@ pub(crate) enum Next<'a> {
     },
 }
 
+/// A message that has come to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) message: MessageId,
+    /// The time it took to be delivered.
+    pub(crate) outcome: Result<Duration, FailureReason>,
+}
+
 impl Unacknowledged {
     pub(crate) fn new() -> Self {
         Self {
             messages: BTreeMap::new(),
-            fragments: BTreeMap::new(),
+            packets: BTreeMap::new(),
             queue: FairQueue::new(),
             timers: BTreeSet::new(),
             bytes: 0,
@@ -135,82 +154,151 @@ impl Unacknowledged {
         !self.queue.is_empty()
     }
 
-    /// Whether one of these identifiers is in use by an unacknowledged fragment.
+    /// Whether this identifier is in use by an unacknowledged packet.
     pub(crate) fn is_known(&self, id: FragmentId) -> bool {
-        self.fragments.contains_key(&id)
+        self.packets.contains_key(&id)
     }
 
-    /// Takes over a message that was cut into `fragments`.
+    /// Takes over a message in fragments; nothing of it leaves before [`Self::release`].
     pub(crate) fn accept_message(
         &mut self,
         now: Timestamp,
         recipient: &Recipient,
         fragments: Vec<Fragment>,
+        journal: &mut Journal,
     ) -> MessageId {
-        let ids: Vec<FragmentId> = fragments.iter().map(Fragment::id).collect();
+        let message = self.next_id(journal);
         let bytes = fragments
             .iter()
             .map(|fragment| fragment.content().len())
             .sum();
-        let message = self.insert(now, bytes, ids.clone());
-        for (id, fragment) in ids.into_iter().zip(fragments) {
-            let content = Content::Fragment {
-                fragment: Box::new(fragment),
-                recipient: Box::new(*recipient),
-            };
-            self.fragments.insert(
-                id,
-                Pending {
-                    message,
-                    content,
-                    attempts: 0,
-                    timer: None,
-                },
-            );
-            self.queue.push(message, Queued::Fragment(id));
+        journal.note(|| record::message(message, now, recipient, bytes));
+        for fragment in &fragments {
+            journal.note(|| record::fragment(message, fragment));
+        }
+        self.restore_message(message, now, bytes);
+        for fragment in fragments {
+            self.restore_fragment(message, fragment, recipient);
         }
         message
     }
 
-    /// Takes over a reply.
-    pub(crate) fn accept_reply(&mut self, now: Timestamp, reply: QueuedReply) -> MessageId {
-        let message = self.insert(now, reply.message.len(), Vec::new());
-        self.queue.push(message, Queued::Reply(Box::new(reply)));
+    /// Takes over a reply; it does not leave before [`Self::release`].
+    pub(crate) fn accept_reply(
+        &mut self,
+        now: Timestamp,
+        reply: QueuedReply,
+        journal: &mut Journal,
+    ) -> MessageId {
+        let message = self.next_id(journal);
+        journal.note(|| record::reply(message, now, &reply));
+        self.restore_reply(message, now, reply);
         message
     }
 
-    fn insert(&mut self, now: Timestamp, bytes: usize, fragments: Vec<FragmentId>) -> MessageId {
+    /// Sends a message on its way.
+    pub(crate) fn release(&mut self, message: MessageId) {
+        if let Some(outgoing) = self.messages.get(&message) {
+            for id in &outgoing.packets {
+                self.queue.push(message, *id);
+            }
+        }
+    }
+
+    /// Puts back a message that was kept, without its packets.
+    pub(crate) fn restore_message(&mut self, id: MessageId, accepted_at: Timestamp, bytes: usize) {
+        self.insert(id, accepted_at, MessageKind::Fragments, bytes);
+    }
+
+    /// Puts back a fragment of a message that was put back before; `false` if there is none.
+    pub(crate) fn restore_fragment(
+        &mut self,
+        message: MessageId,
+        fragment: Fragment,
+        recipient: &Recipient,
+    ) -> bool {
+        let id = fragment.id();
+        let content = Content::Fragment {
+            fragment: Box::new(fragment),
+            recipient: Box::new(*recipient),
+        };
+        self.expect(message, id, content)
+    }
+
+    /// Puts back a reply that was kept.
+    pub(crate) fn restore_reply(
+        &mut self,
+        id: MessageId,
+        accepted_at: Timestamp,
+        reply: QueuedReply,
+    ) {
+        self.insert(id, accepted_at, MessageKind::Reply, reply.message.len());
+        self.expect(id, reply.ack_id, Content::Reply(Box::new(reply)));
+    }
+
+    /// Puts back the last number given.
+    pub(crate) fn restore_last_id(&mut self, last_id: u64) {
+        self.last_id = self.last_id.max(last_id);
+    }
+
+    /// All messages there are.
+    pub(crate) fn ids(&self) -> Vec<MessageId> {
+        self.messages.keys().copied().collect()
+    }
+
+    fn next_id(&mut self, journal: &mut Journal) -> MessageId {
         self.last_id += 1;
-        let id = MessageId(self.last_id);
-        let remaining = fragments.len().max(1);
-        self.messages.insert(
-            id,
-            Outgoing {
-                accepted_at: now,
-                remaining,
-                bytes,
-                fragments,
-                lane: None,
-            },
-        );
+        journal.note(|| record::counter(Counter::Accepted, self.last_id));
+        MessageId(self.last_id)
+    }
+
+    fn insert(&mut self, id: MessageId, accepted_at: Timestamp, kind: MessageKind, bytes: usize) {
+        self.restore_last_id(id.0);
+        let outgoing = Outgoing {
+            accepted_at,
+            kind,
+            remaining: 0,
+            bytes,
+            packets: Vec::new(),
+            lane: None,
+        };
+        self.messages.insert(id, outgoing);
         self.bytes += bytes;
-        id
+    }
+
+    fn expect(&mut self, message: MessageId, id: FragmentId, content: Content) -> bool {
+        let Some(outgoing) = self.messages.get_mut(&message) else {
+            return false;
+        };
+        outgoing.remaining += 1;
+        outgoing.packets.push(id);
+        let pending = Pending {
+            message,
+            content,
+            attempts: 0,
+            timer: None,
+        };
+        self.packets.insert(id, pending);
+        true
     }
 
     /// Takes what the next slot carries. A fragment that was acknowledged while it waited is
     /// passed over.
     pub(crate) fn pop(&mut self) -> Option<Next<'_>> {
         let (message, id) = loop {
-            match self.queue.pop()? {
-                (message, Queued::Reply(reply)) => return Some(Next::Reply { message, reply }),
-                (message, Queued::Fragment(id)) if self.fragments.contains_key(&id) => {
-                    break (message, id);
-                }
-                (_, Queued::Fragment(_)) => {}
+            let (message, id) = self.queue.pop()?;
+            if self.packets.contains_key(&id) {
+                break (message, id);
             }
         };
-        let pending = self.fragments.get_mut(&id)?;
+        let pending = self.packets.get_mut(&id)?;
         pending.attempts = pending.attempts.saturating_add(1);
+        if matches!(pending.content, Content::Reply(_))
+            && let Content::Reply(reply) =
+                std::mem::replace(&mut pending.content, Content::SentReply)
+        {
+            return Some(Next::Reply { message, reply });
+        }
         match &pending.content {
             Content::Fragment {
                 fragment,
@@ -222,13 +310,13 @@ impl Unacknowledged {
                 fragment,
                 recipient,
             }),
-            Content::SentReply => None,
+            Content::Reply(_) | Content::SentReply => None,
         }
     }
 
-    /// Starts the timer of a fragment whose packet has just been handed to the gateway.
+    /// Starts the timer of a packet that has just been handed to the gateway.
     pub(crate) fn sent(&mut self, id: FragmentId, timer: Timestamp) {
-        if let Some(pending) = self.fragments.get_mut(&id) {
+        if let Some(pending) = self.packets.get_mut(&id) {
             if let Some(old) = pending.timer.replace(timer) {
                 self.timers.remove(&(old, id));
             }
@@ -236,51 +324,39 @@ impl Unacknowledged {
         }
     }
 
-    /// Awaits the acknowledgement of a reply that has just been handed to the gateway.
-    pub(crate) fn sent_reply(&mut self, message: MessageId, id: FragmentId, timer: Timestamp) {
-        let Some(outgoing) = self.messages.get_mut(&message) else {
-            return;
-        };
-        outgoing.fragments.push(id);
-        let content = Content::SentReply;
-        self.fragments.insert(
-            id,
-            Pending {
-                message,
-                content,
-                attempts: 1,
-                timer: Some(timer),
-            },
-        );
-        self.timers.insert((timer, id));
-    }
-
     /// Puts a fragment back whose packet could not be built.
     pub(crate) fn requeue(&mut self, id: FragmentId) {
-        if let Some(pending) = self.fragments.get_mut(&id) {
+        if let Some(pending) = self.packets.get_mut(&id) {
             pending.attempts = pending.attempts.saturating_sub(1);
             let message = pending.message;
-            self.queue.push(message, Queued::Fragment(id));
+            self.queue.push(message, id);
         }
     }
 
-    /// Removes an acknowledged fragment; tells when its message is complete by that.
-    pub(crate) fn acknowledge(&mut self, now: Timestamp, id: FragmentId) -> Option<Event> {
-        let pending = self.fragments.remove(&id)?;
+    /// Removes an acknowledged packet; tells when its message is complete by that.
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: Timestamp,
+        id: FragmentId,
+        journal: &mut Journal,
+    ) -> Option<Ended> {
+        let pending = self.packets.remove(&id)?;
+        let message = pending.message;
         if let Some(timer) = pending.timer {
             self.timers.remove(&(timer, id));
         }
-        let outgoing = self.messages.get_mut(&pending.message)?;
+        let outgoing = self.messages.get_mut(&message)?;
         outgoing.remaining = outgoing.remaining.saturating_sub(1);
+        if outgoing.kind == MessageKind::Fragments {
+            journal.note(|| Change::remove(record::fragment_key(message, id)));
+        }
         if outgoing.remaining > 0 {
             return None;
         }
-        let outgoing = self.messages.remove(&pending.message)?;
-        self.bytes -= outgoing.bytes;
-        let latency = now.saturating_duration_since(outgoing.accepted_at);
-        Some(Event::Delivered {
-            message: pending.message,
-            latency,
+        let outgoing = self.forget(message, journal)?;
+        Some(Ended {
+            message,
+            outcome: Ok(now.saturating_duration_since(outgoing.accepted_at)),
         })
     }
 
@@ -299,46 +375,97 @@ impl Unacknowledged {
         now: Timestamp,
         attempts_max: u32,
         age_max: Duration,
-    ) -> Vec<Event> {
-        let mut events = Vec::new();
+        journal: &mut Journal,
+    ) -> Vec<Ended> {
+        let mut ended = Vec::new();
         while let Some((&message, outgoing)) = self.messages.first_key_value()
             && outgoing.accepted_at + age_max <= now
         {
-            events.extend(self.give_up(message, FailureReason::TooOld { age_max }));
+            let reason = FailureReason::TooOld { age_max };
+            ended.extend(self.give_up(message, reason, journal));
         }
         while let Some(&(timer, id)) = self.timers.first()
             && timer <= now
         {
             self.timers.pop_first();
-            let Some(pending) = self.fragments.get_mut(&id) else {
+            let Some(pending) = self.packets.get_mut(&id) else {
                 continue;
             };
             pending.timer = None;
             let message = pending.message;
             let attempts = pending.attempts;
             match pending.content {
-                Content::SentReply => {
-                    events.extend(self.give_up(message, FailureReason::ReplyUnacknowledged));
+                Content::Reply(_) | Content::SentReply => {
+                    let reason = FailureReason::ReplyUnacknowledged;
+                    ended.extend(self.give_up(message, reason, journal));
                 }
                 Content::Fragment { .. } if attempts >= attempts_max => {
-                    events.extend(self.give_up(message, FailureReason::Attempts { attempts }));
+                    let reason = FailureReason::Attempts { attempts };
+                    ended.extend(self.give_up(message, reason, journal));
                 }
-                Content::Fragment { .. } => self.queue.push(message, Queued::Fragment(id)),
+                Content::Fragment { .. } => self.queue.push(message, id),
             }
         }
-        events
+        ended
     }
 
-    /// Forgets a message and all its fragments.
-    pub(crate) fn give_up(&mut self, message: MessageId, reason: FailureReason) -> Option<Event> {
+    /// Ends a message without success.
+    pub(crate) fn give_up(
+        &mut self,
+        message: MessageId,
+        reason: FailureReason,
+        journal: &mut Journal,
+    ) -> Option<Ended> {
+        self.forget(message, journal)?;
+        Some(Ended {
+            message,
+            outcome: Err(reason),
+        })
+    }
+
+    /// Forgets a message that was never released; gives back the reply that it was.
+    pub(crate) fn cancel(
+        &mut self,
+        message: MessageId,
+        journal: &mut Journal,
+    ) -> Option<Box<QueuedReply>> {
+        let ids = self.messages.get(&message)?.packets.clone();
+        let reply = ids.first().and_then(|id| self.packets.remove(id));
+        if let Some(pending) = &reply
+            && matches!(pending.content, Content::Fragment { .. })
+            && let Some(id) = ids.first()
+        {
+            journal.note(|| Change::remove(record::fragment_key(message, *id)));
+        }
+        self.forget(message, journal);
+        match reply?.content {
+            Content::Reply(reply) => Some(reply),
+            Content::Fragment { .. } | Content::SentReply => None,
+        }
+    }
+
+    /// Forgets a message and all its packets.
+    fn forget(&mut self, message: MessageId, journal: &mut Journal) -> Option<Outgoing> {
         let outgoing = self.messages.remove(&message)?;
         self.bytes -= outgoing.bytes;
         self.queue.remove(message);
-        for id in outgoing.fragments {
-            if let Some(timer) = self.fragments.remove(&id).and_then(|pending| pending.timer) {
-                self.timers.remove(&(timer, id));
+        for id in &outgoing.packets {
+            let Some(pending) = self.packets.remove(id) else {
+                continue;
+            };
+            if let Some(timer) = pending.timer {
+                self.timers.remove(&(timer, *id));
+            }
+            if outgoing.kind == MessageKind::Fragments {
+                journal.note(|| Change::remove(record::fragment_key(message, *id)));
             }
         }
-        Some(Event::Failed { message, reason })
+        journal.note(|| {
+            Change::remove(match outgoing.kind {
+                MessageKind::Fragments => record::message_key(message),
+                MessageKind::Reply => record::reply_key_of(message),
+            })
+        });
+        Some(outgoing)
     }
 }

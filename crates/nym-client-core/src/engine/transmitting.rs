@@ -51,7 +51,7 @@ impl<R: CryptoRng> Engine<R> {
                         self.hand_over_fragment(now, id, prepared);
                         true
                     }
-                    Err(error) => self.give_up(message, &error),
+                    Err(error) => self.give_up(now, message, &error),
                 }
             }
         }
@@ -81,7 +81,8 @@ impl<R: CryptoRng> Engine<R> {
         let owner = self.keys.recipient.sphinx_destination();
         let surb = ReplySurb::build(&route, &delays, &owner, &mut self.rng)
             .expect("one delay was drawn for each hop of the route");
-        self.reply_keys.insert(now, surb.reply_key());
+        self.reply_keys
+            .insert(now, surb.reply_key(), &mut self.journal);
         Ok(surb)
     }
 
@@ -102,7 +103,13 @@ impl<R: CryptoRng> Engine<R> {
     ) -> bool {
         let first_hop = reply.surb.first_hop();
         let sender = sender(&self.keys, &self.config);
-        match sender.prepare_reply(reply.surb, &reply.message, ack_route, &mut self.rng) {
+        let QueuedReply {
+            surb,
+            ack_id,
+            message: content,
+            ..
+        } = reply;
+        match sender.prepare_reply(surb, ack_id, &content, ack_route, &mut self.rng) {
             Ok(prepared) => {
                 if self.config.trace_journeys
                     && let Ok(first_hop) = first_hop
@@ -114,16 +121,14 @@ impl<R: CryptoRng> Engine<R> {
                         hops,
                         delays: Vec::new(),
                     };
-                    self.events.push_back(Event::Sent(journey));
+                    self.journeys.push_back(Event::Sent(journey));
                 }
-                let give_up_at = now + Self::REPLY_WAIT;
-                self.unacknowledged
-                    .sent_reply(message, prepared.ack_id, give_up_at);
+                self.unacknowledged.sent(ack_id, now + Self::REPLY_WAIT);
                 self.stats.packets_sent += 1;
                 self.transmits.push_back(prepared.mix_packet);
                 true
             }
-            Err(error) => self.give_up(message, &error),
+            Err(error) => self.give_up(now, message, &error),
         }
     }
 
@@ -138,13 +143,14 @@ impl<R: CryptoRng> Engine<R> {
     }
 
     /// Ends a message that no packet can be built for; the slot is then free for cover.
-    fn give_up(&mut self, message: MessageId, error: &BuildError) -> bool {
+    fn give_up(&mut self, now: Timestamp, message: MessageId, error: &BuildError) -> bool {
         let reason = match error {
             BuildError::Reply(_) => FailureReason::UnusableSurb,
             _ => FailureReason::UnusableRecipient,
         };
-        self.events
-            .extend(self.unacknowledged.give_up(message, reason));
+        let journal = &mut self.journal;
+        let ended = self.unacknowledged.give_up(message, reason, journal);
+        self.conclude(now, ended);
         false
     }
 
@@ -163,7 +169,7 @@ impl<R: CryptoRng> Engine<R> {
             .packet_delays
             .split_last()
             .map_or(&[][..], |(_, mixes)| mixes);
-        self.events.push_back(Event::Sent(Journey {
+        self.journeys.push_back(Event::Sent(Journey {
             message,
             attempt,
             hops: hops.unwrap_or_default(),

@@ -7,11 +7,14 @@ use rand_chacha::rand_core::SeedableRng;
 use super::*;
 use crate::fragment::split;
 
+/// The set id and total of a set, and its contents by position.
+type ModelSet = ((SetId, u8), BTreeMap<u8, Vec<u8>>);
+
 /// What a reassembler does with fragments without links, written down naively.
 #[derive(Default)]
 struct Model {
     /// Longest untouched first.
-    sets: Vec<((SetId, u8), BTreeMap<u8, Vec<u8>>)>,
+    sets: Vec<ModelSet>,
     finished: Vec<Fragment>,
 }
 
@@ -21,15 +24,11 @@ impl Model {
         let key = (header.set_id(), header.total());
         let position = header.position();
         let content = inserted.content().to_vec();
-        let known = |(other, set): &((SetId, u8), BTreeMap<u8, Vec<u8>>)| {
-            *other == key && set.get(&position) == Some(&content)
-        };
+        let known = |(other, set): &ModelSet| *other == key && set.get(&position) == Some(&content);
         if self.finished.contains(inserted) || self.sets.iter().any(known) {
             return Err(());
         }
-        let fits = |(other, set): &((SetId, u8), BTreeMap<u8, Vec<u8>>)| {
-            *other == key && !set.contains_key(&position)
-        };
+        let fits = |(other, set): &ModelSet| *other == key && !set.contains_key(&position);
         let mut set = match self.sets.iter().rposition(fits) {
             Some(index) => self.sets.remove(index).1,
             None => BTreeMap::new(),
