@@ -11,6 +11,9 @@
 //! | *sender tags* | [`sender_tags`] | text and binary, freely mixed | by the length of its lane, when it named one | with an optional sender tag |
 //! | *v0.7* | [`v0_7`] | text; binary sends | yes | the bare message |
 //!
+//! In every dialect an app may name what it sends and is then told what became of it:
+//! [`receipts`].
+//!
 //! [`AppSession`] is the state machine of one app connection. It picks the dialect, keeps answers
 //! in the order of their requests and encodes pushes. *v0.7* is a codec only: its 64-byte
 //! addresses name no encryption key, so no packet of today can be built from them.
@@ -43,12 +46,14 @@ use nym_packet::address::Recipient;
 use nym_packet::reply::ReplySurb;
 
 pub use self::error::{AppError, ErrorKind};
+pub use self::receipts::{Outcome, ReceiptStatus, RequestId, RequestIdError};
 pub use self::sender_tag::{SENDER_TAG_LEN, SenderTag, SenderTagError};
 pub use self::session::{Answer, AppRequest, AppSession, DialectChoice, Output, RequestToken};
 
 mod binary;
 mod error;
 mod json;
+pub mod receipts;
 pub mod seed;
 mod sender_tag;
 pub mod sender_tags;
@@ -69,6 +74,11 @@ pub enum Request {
     LaneQueueLength {
         /// The lane.
         connection_id: u64,
+    },
+    /// What became of the messages of these names?
+    Receipts {
+        /// At most a thousand.
+        ids: Vec<RequestId>,
     },
     /// Answer somebody whose address is unknown.
     Reply {

@@ -16,6 +16,8 @@ use super::AppError;
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
     pub(super) connection_id: Member<'a>,
+    pub(super) id: Member<'a>,
+    pub(super) ids: Member<'a>,
     pub(super) message: Member<'a>,
     pub(super) recipient: Member<'a>,
     pub(super) recipient_address: Member<'a>,
@@ -147,6 +149,8 @@ fn kind_of(raw: &str) -> &'static str {
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Name {
     ConnectionId,
+    Id,
+    Ids,
     Message,
     Recipient,
     #[serde(rename = "recipient_address")]
@@ -174,6 +178,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
         while let Some(name) = map.next_key()? {
             let member = match name {
                 Name::ConnectionId => &mut members.connection_id,
+                Name::Id => &mut members.id,
+                Name::Ids => &mut members.ids,
                 Name::Message => &mut members.message,
                 Name::Recipient => &mut members.recipient,
                 Name::RecipientAddress => &mut members.recipient_address,

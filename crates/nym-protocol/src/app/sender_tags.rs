@@ -53,7 +53,10 @@ const REPLY_SURBS_LEN: usize = 4;
 /// # Errors
 /// Always of kind [`ErrorKind::MalformedRequest`].
 pub fn parse_text(text: &str) -> Result<Request, AppError> {
-    let members = Members::parse(text)?;
+    parse_members(&Members::parse(text)?)
+}
+
+pub(super) fn parse_members(members: &Members<'_>) -> Result<Request, AppError> {
     let kind = members.kind()?;
     match kind.as_str() {
         "reply" => {
@@ -65,7 +68,7 @@ pub fn parse_text(text: &str) -> Result<Request, AppError> {
             Ok(Request::Reply {
                 to: ReplyTo::Tag(sender_tag),
                 message: message.into_bytes(),
-                connection_id: connection_id(&members)?,
+                connection_id: connection_id(members)?,
             })
         }
         "selfAddress" => Ok(Request::SelfAddress),
@@ -85,7 +88,7 @@ pub fn parse_text(text: &str) -> Result<Request, AppError> {
                 recipient: parse_recipient_text(&recipient)?,
                 message: message.into_bytes(),
                 reply_surbs,
-                connection_id: connection_id(&members)?,
+                connection_id: connection_id(members)?,
             })
         }
         other => Err(unknown_type(
@@ -289,7 +292,7 @@ fn encode_binary_request(request: &Request) -> Result<Vec<u8>, Unrepresentable> 
             frame.extend_from_slice(&binary_connection_id(*connection_id)?);
             put_bytes(&mut frame, message);
         }
-        Request::Reply { .. } => return Err(Unrepresentable),
+        Request::Receipts { .. } | Request::Reply { .. } => return Err(Unrepresentable),
         Request::SelfAddress => frame.push(SELF_ADDRESS),
         Request::Send {
             recipient,

@@ -11,13 +11,19 @@
 //! and becomes a frame in the dialect and form of its request. Frames leave in the order of the
 //! requests, whatever order the client answers in, so a fault found here waits as well. Pushes
 //! may go between them.
+//!
+//! Receipts are the same in every dialect, so they are read and written here, around the codecs:
+//! a request with an `id` is answered with it, and `receipts` is understood everywhere.
 
 use std::collections::VecDeque;
 
 use nym_packet::address::Recipient;
 
 use super::json::Members;
-use super::{AppError, Form, Received, Request, seed, sender_tags, v0_11};
+use super::{
+    AppError, Form, Outcome, ReceiptStatus, Received, Request, RequestId, receipts, seed,
+    sender_tags, v0_11,
+};
 use crate::ws::WsMessage;
 
 /// Which dialect an app connection speaks.
@@ -52,6 +58,8 @@ pub struct AppRequest {
     pub token: RequestToken,
     /// What the app asks.
     pub request: Request,
+    /// The name it gave to what it sends, if it wants receipts.
+    pub id: Option<RequestId>,
 }
 
 /// Names one request of one [`AppSession`].
@@ -59,7 +67,7 @@ pub struct AppRequest {
 pub struct RequestToken(u64);
 
 /// What the client says to a request that it did not refuse.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Answer {
     /// It is done, or will be for certain.
@@ -71,6 +79,8 @@ pub enum Answer {
         /// How many packets wait, those that wait for a reply SURB included.
         queue_length: u64,
     },
+    /// What became of the messages that were asked about, in the order of the request.
+    Receipts(Vec<(RequestId, ReceiptStatus)>),
     /// The address of the client.
     SelfAddress(Recipient),
 }
@@ -108,19 +118,13 @@ impl AppSession {
     /// `None` when the answer has to wait for those of earlier requests.
     pub fn handle_text(&mut self, text: &str) -> Option<Output> {
         self.last_form = Some(Form::Text);
-        let parsed = match self.dialect {
-            Dialect::Seed => Members::parse(text).and_then(|members| {
-                if self.may_switch && selects_v0_11(&members) {
-                    self.switch_to_v0_11();
-                    v0_11::parse_members(&members)
-                } else {
-                    seed::parse_members(&members)
-                }
-            }),
-            Dialect::SenderTags => sender_tags::parse_text(text),
-            Dialect::V0_11 => v0_11::parse_text(text),
-        };
-        self.take_in(Form::Text, parsed)
+        match Members::parse(text) {
+            Ok(members) => {
+                let (id, parsed) = self.parse(&members);
+                self.take_in(Form::Text, id, parsed)
+            }
+            Err(error) => self.take_in(Form::Text, None, Err(error)),
+        }
     }
 
     /// The app sent a binary frame.
@@ -136,7 +140,7 @@ impl AppSession {
             Dialect::SenderTags => sender_tags::parse_binary(frame),
             Dialect::V0_11 => v0_11::parse_binary(frame),
         };
-        self.take_in(Form::Binary, parsed)
+        self.take_in(Form::Binary, None, parsed)
     }
 
     /// The client did what the app asked, or refuses to.
@@ -156,15 +160,18 @@ impl AppSession {
         let Some(waiting) = open else {
             return Vec::new();
         };
-        waiting.frame = Frame::Due(waiting.dialect.encode(waiting.form, answer));
+        let due = waiting
+            .dialect
+            .encode(waiting.form, waiting.id.as_ref(), answer);
+        waiting.state = State::Due(due);
 
         let mut frames = Vec::new();
         while let Some(Waiting {
-            frame: Frame::Due(frame),
+            state: State::Due(due),
             ..
         }) = self.waiting.front_mut()
         {
-            frames.extend(frame.take());
+            frames.append(due);
             self.waiting.pop_front();
         }
         frames
@@ -180,6 +187,16 @@ impl AppSession {
             Dialect::SenderTags => sender_tags::encode_received(form, received),
             Dialect::V0_11 => v0_11::encode_received(form, received),
         }
+    }
+
+    /// The frame in which this app is told how a message ended that it had given a name.
+    #[must_use]
+    #[expect(
+        clippy::unused_self,
+        reason = "a receipt belongs to a session, though all dialects have the same"
+    )]
+    pub fn encode_outcome(&self, id: &RequestId, outcome: &Outcome) -> WsMessage {
+        receipts::encode_outcome(id, outcome)
     }
 
     /// The frame for an error that belongs to no request, such as a frame too long to be read.
@@ -206,28 +223,55 @@ impl AppSession {
         self.may_switch = false;
     }
 
-    fn take_in(&mut self, form: Form, parsed: Result<Request, AppError>) -> Option<Output> {
+    /// Reads a JSON request, and the name that the app gave to it.
+    fn parse(&mut self, members: &Members<'_>) -> (Option<RequestId>, Result<Request, AppError>) {
+        if self.may_switch && selects_v0_11(members) {
+            self.switch_to_v0_11();
+        }
+        let id = receipts::request_id(members);
+        let parsed = match (members.kind().as_deref(), &id) {
+            (Ok("receipts"), _) => {
+                receipts::parse_ids(members).map(|ids| Request::Receipts { ids })
+            }
+            (Ok("reply" | "send" | "sendAnonymous"), Err(error)) => Err(error.clone()),
+            _ => match self.dialect {
+                Dialect::Seed => seed::parse_members(members),
+                Dialect::SenderTags => sender_tags::parse_members(members),
+                Dialect::V0_11 => v0_11::parse_members(members),
+            },
+        };
+        (id.ok().flatten(), parsed)
+    }
+
+    fn take_in(
+        &mut self,
+        form: Form,
+        id: Option<RequestId>,
+        parsed: Result<Request, AppError>,
+    ) -> Option<Output> {
         let token = RequestToken(self.next_token);
         self.next_token += 1;
-        let (dialect, frame, output) = match parsed {
-            Ok(request) => (
-                self.dialect,
-                Frame::Open,
-                Some(Output::Request(AppRequest { token, request })),
-            ),
+        let dialect = self.dialect;
+        let (state, output) = match parsed {
+            Ok(request) => {
+                let id = id.clone();
+                let asked = AppRequest { token, request, id };
+                (State::Open, Some(Output::Request(asked)))
+            }
             Err(error) => {
-                let frame = self.dialect.encode(form, Err(error));
+                let frame = dialect.encode_error(form, id.as_ref(), &error);
                 if self.waiting.is_empty() {
-                    return frame.map(Output::Respond);
+                    return Some(Output::Respond(frame));
                 }
-                (self.dialect, Frame::Due(frame), None)
+                (State::Due(vec![frame]), None)
             }
         };
         self.waiting.push_back(Waiting {
             token,
             dialect,
             form,
-            frame,
+            id,
+            state,
         });
         output
     }
@@ -242,20 +286,41 @@ enum Dialect {
 }
 
 impl Dialect {
-    fn encode(self, form: Form, answer: Result<Answer, AppError>) -> Option<WsMessage> {
+    /// The frames that answer a request: those of the dialect, and those of receipts for an app
+    /// that asked for them.
+    fn encode(
+        self,
+        form: Form,
+        id: Option<&RequestId>,
+        answer: Result<Answer, AppError>,
+    ) -> Vec<WsMessage> {
+        let accepted = id.map(receipts::encode_accepted);
         match (self, answer) {
-            (Self::Seed, Ok(Answer::Accepted)) => Some(seed::encode_confirmation()),
-            (Self::Seed, Ok(Answer::SelfAddress(own))) => Some(seed::encode_self_address(&own)),
-            (Self::Seed, Err(error)) => Some(seed::encode_error(&error)),
-            (Self::SenderTags, Ok(Answer::LaneQueueLength { lane, queue_length })) => Some(
-                sender_tags::encode_lane_queue_length(form, lane, queue_length),
-            ),
-            (Self::SenderTags | Self::V0_11, Ok(Answer::SelfAddress(own))) => {
-                Some(v0_11::encode_self_address(form, &own))
+            (Self::Seed, Ok(Answer::Accepted)) => {
+                vec![id.map_or_else(seed::encode_confirmation, receipts::encode_confirmation)]
             }
-            (Self::SenderTags | Self::V0_11, Err(error)) => Some(v0_11::encode_error(form, &error)),
             (Self::SenderTags | Self::V0_11, Ok(Answer::Accepted))
-            | (Self::Seed | Self::V0_11, Ok(Answer::LaneQueueLength { .. })) => None,
+            | (Self::Seed | Self::V0_11, Ok(Answer::LaneQueueLength { .. })) => {
+                accepted.into_iter().collect()
+            }
+            (Self::SenderTags, Ok(Answer::LaneQueueLength { lane, queue_length })) => {
+                let length = sender_tags::encode_lane_queue_length(form, lane, queue_length);
+                accepted.into_iter().chain([length]).collect()
+            }
+            (_, Ok(Answer::Receipts(receipts))) => vec![receipts::encode_receipts(&receipts)],
+            (Self::Seed, Ok(Answer::SelfAddress(own))) => vec![seed::encode_self_address(&own)],
+            (Self::SenderTags | Self::V0_11, Ok(Answer::SelfAddress(own))) => {
+                vec![v0_11::encode_self_address(form, &own)]
+            }
+            (_, Err(error)) => vec![self.encode_error(form, id, &error)],
+        }
+    }
+
+    fn encode_error(self, form: Form, id: Option<&RequestId>, error: &AppError) -> WsMessage {
+        match (id, self) {
+            (Some(id), _) => receipts::encode_error(id, error),
+            (None, Self::Seed) => seed::encode_error(error),
+            (None, Self::SenderTags | Self::V0_11) => v0_11::encode_error(form, error),
         }
     }
 }
@@ -266,15 +331,16 @@ struct Waiting {
     token: RequestToken,
     dialect: Dialect,
     form: Form,
-    frame: Frame,
+    id: Option<RequestId>,
+    state: State,
 }
 
 #[derive(Debug)]
-enum Frame {
+enum State {
     /// The client has not answered.
     Open,
-    /// The frame to send, if the dialect has one, once it is its turn.
-    Due(Option<WsMessage>),
+    /// The frames to send, if the dialect has any, once it is their turn.
+    Due(Vec<WsMessage>),
 }
 
 fn selects_v0_11(members: &Members<'_>) -> bool {
@@ -448,6 +514,147 @@ mod tests {
         assert_eq!((&frames[0], &frames[2]), (&confirmation, &confirmation));
         assert_eq!(session.waiting_count(), 0);
         assert_eq!(session.answer(third, Ok(Answer::Accepted)), []);
+    }
+
+    fn frames_of(choice: DialectChoice, request: &str, answer: Answer) -> Vec<WsMessage> {
+        let mut session = AppSession::new(choice);
+        let asked = token(session.handle_text(request));
+        session.answer(asked, Ok(answer))
+    }
+
+    const ALL: [DialectChoice; 4] = [
+        DialectChoice::Auto,
+        DialectChoice::Seed,
+        DialectChoice::SenderTags,
+        DialectChoice::V0_11,
+    ];
+
+    /// A send that all dialects read; *auto* is *v0.11* from then on.
+    fn named(id: &str) -> String {
+        send(&format!(r#","withReplySurb":false,"id":{id}"#))
+    }
+
+    #[test]
+    fn an_accepted_message_with_an_id_is_confirmed_by_it_in_every_dialect() {
+        for (choice, kind) in [
+            (DialectChoice::Seed, "send"),
+            (DialectChoice::Auto, "accepted"),
+            (DialectChoice::SenderTags, "accepted"),
+            (DialectChoice::V0_11, "accepted"),
+        ] {
+            for id in ["1.50", r#""a-1""#] {
+                let expected = text(&format!(r#"{{"type":"{kind}","id":{id}}}"#));
+                assert_eq!(frames_of(choice, &named(id), Answer::Accepted), [expected]);
+            }
+        }
+        let lane = Answer::LaneQueueLength {
+            lane: 7,
+            queue_length: 2,
+        };
+        let request = send(r#","connectionId":7,"id":1"#);
+        assert_eq!(
+            frames_of(DialectChoice::SenderTags, &request, lane),
+            [
+                text(r#"{"type":"accepted","id":1}"#),
+                text(r#"{"type":"laneQueueLength","lane":7,"queue_length":2}"#)
+            ]
+        );
+    }
+
+    #[test]
+    fn errors_about_a_request_with_an_id_carry_it_and_others_do_not() {
+        for choice in ALL {
+            let mut session = AppSession::new(choice);
+            for request in [
+                r#"{"type":"send","id":"x","message":"m"}"#,
+                r#"{"type":"reply","id":"x"}"#,
+                r#"{"id":"x","type":"nonsense"}"#,
+            ] {
+                let Some(Output::Respond(WsMessage::Text(error))) = session.handle_text(request)
+                else {
+                    panic!("{request} is refused in text");
+                };
+                assert!(error.starts_with(r#"{"type":"error","message":"malformed"#));
+                assert!(error.ends_with(r#"","id":"x"}"#), "{error}");
+            }
+            let asked = token(session.handle_text(&named("5")));
+            let refused = session.answer(asked, Err(AppError::other("no")));
+            let expected = r#"{"type":"error","message":"other:no","id":5}"#;
+            assert_eq!(refused, [text(expected)]);
+            let asked = token(session.handle_text(&send(r#","withReplySurb":false"#)));
+            let refused = session.answer(asked, Err(AppError::other("no")));
+            assert_eq!(refused, [text(r#"{"type":"error","message":"other:no"}"#)]);
+        }
+    }
+
+    #[test]
+    fn an_id_of_another_type_is_an_error_that_says_so() {
+        for choice in ALL {
+            for id in ["null", "true", "{}", "[1]", r#""\ud800""#] {
+                let mut session = AppSession::new(choice);
+                let output = session.handle_text(&named(id));
+                let expected = concat!(
+                    r#"{"type":"error","message":"malformed request:"#,
+                    r#"malformed id: an id is a string or a number"}"#
+                );
+                let Some(Output::Respond(frame)) = output else {
+                    panic!("{output:?} accepts {id}");
+                };
+                assert_eq!(frame, text(expected), "{id}");
+            }
+            let mut session = AppSession::new(choice);
+            let output = session.handle_text(&named(r#"1,"id":2"#));
+            assert!(matches!(output, Some(Output::Respond(_))), "{output:?}");
+        }
+    }
+
+    #[test]
+    fn receipts_are_asked_for_in_every_dialect_and_change_none() {
+        for choice in ALL {
+            let mut session = AppSession::new(choice);
+            let request = r#"{"type":"receipts","ids":["a",1.0]}"#;
+            let Some(Output::Request(asked)) = session.handle_text(request) else {
+                panic!("receipts are a request");
+            };
+            let Request::Receipts { ids } = asked.request else {
+                panic!("{:?} is no request for receipts", asked.request);
+            };
+            let receipts = ids.into_iter().map(|id| (id, ReceiptStatus::Unknown));
+            let answer = session.answer(asked.token, Ok(Answer::Receipts(receipts.collect())));
+            let expected = concat!(
+                r#"{"type":"receipts","receipts":[{"id":"a","status":"unknown"},"#,
+                r#"{"id":1.0,"status":"unknown"}]}"#
+            );
+            assert_eq!(answer, [text(expected)]);
+            assert_eq!(session.dialect, AppSession::new(choice).dialect);
+        }
+    }
+
+    #[test]
+    fn receipts_need_a_list_of_at_most_a_thousand_ids() {
+        let ids = |count: usize| vec!["1"; count].join(",");
+        for (ids, said) in [
+            (format!("[{}]", ids(1_000)), None),
+            (
+                format!("[{}]", ids(1_001)),
+                Some("at most 1000 ids at a time"),
+            ),
+            ("[true]".to_owned(), Some("malformed id: an id is")),
+            (
+                "1".to_owned(),
+                Some("invalid type: number, expected a list"),
+            ),
+        ] {
+            let mut session = AppSession::new(DialectChoice::Auto);
+            let request = format!(r#"{{"type":"receipts","ids":{ids}}}"#);
+            match (session.handle_text(&request), said) {
+                (Some(Output::Request(_)), None) => {}
+                (Some(Output::Respond(WsMessage::Text(error))), Some(said)) => {
+                    assert!(error.contains(said), "{error}");
+                }
+                (output, _) => panic!("{output:?}"),
+            }
+        }
     }
 
     proptest! {
