@@ -9,15 +9,20 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nym_client_core::{Lane, SendError};
+use nym_client_core::{Lane, MessageId, SendError};
 use nym_packet::address::Recipient;
-use nym_protocol::app::{Answer, AppError, AppSession, DialectChoice, Output, ReplyTo, Request};
+use nym_protocol::app::{
+    Answer, AppError, AppRequest, AppSession, DialectChoice, Outcome, Output, ReplyTo, Request,
+    RequestId, receipts,
+};
 use nym_protocol::ws::WsMessage;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::deliveries::{DeliveryDesk, Offer, Subscription};
+use crate::deliveries::{
+    AppId, Author, DeliveryDesk, MessageName, Notice, Offer, Pushes, Subscription,
+};
 use crate::engine_task::{AppOrder, Order};
 
 /// Answers that wait to be written. An app has one request open at a time, so it is reading
@@ -42,19 +47,9 @@ pub(crate) struct AppContext {
 /// One app that has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Visit {
-    /// Differs for each.
-    pub(crate) number: u64,
+    pub(crate) app: AppId,
     pub(crate) dialect: DialectChoice,
     pub(crate) pushes: Pushes,
-}
-
-/// Whether an app wants the messages that arrive.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Pushes {
-    /// It does.
-    Claimed,
-    /// It only sends, and leaves them to other apps.
-    Left,
 }
 
 /// Why an app connection ended.
@@ -76,17 +71,13 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let Visit {
-        number,
+        app,
         dialect,
         pushes,
     } = visit;
-    let mut subscription = None;
-    if pushes == Pushes::Claimed {
-        subscription = context.desk.subscribe(number).await;
-        if subscription.is_none() {
-            return;
-        }
-    }
+    let Some(mut subscription) = context.desk.subscribe(app, pushes).await else {
+        return;
+    };
     tracing::debug!("an app is connected");
     let (mut sink, stream) = socket.split();
     let session = Mutex::new(AppSession::new(dialect));
@@ -94,13 +85,11 @@ pub(crate) async fn serve(
     // The future that loses is dropped: a frame it was writing may be lost, a message it was
     // writing has not been reported as written.
     let ended = tokio::select! {
-        ended = read(stream, &session, number, &context, answers) => ended,
+        ended = read(stream, &session, app, &context, answers) => ended,
         ended = write(&mut sink, &session, &mut subscription, answered) => ended,
         () = shutdown.cancelled() => Ended::ByClient,
     };
-    if let Some(subscription) = subscription {
-        subscription.leave().await;
-    }
+    subscription.leave().await;
     let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
     let _ = timeout(
         WRITE_TIMEOUT,
@@ -113,7 +102,7 @@ pub(crate) async fn serve(
 async fn read(
     mut stream: SplitStream<WebSocket>,
     session: &Mutex<AppSession>,
-    number: u64,
+    app: AppId,
     context: &AppContext,
     answers: mpsc::Sender<WsMessage>,
 ) -> Ended {
@@ -130,19 +119,28 @@ async fn read(
             Some(Err(error)) if is_too_long(&error) => return Ended::TooLong,
             Some(Ok(Message::Close(_)) | Err(_)) | None => return Ended::ByApp,
         };
-        let frames = match output {
+        let (frames, pending) = match output {
             Some(Output::Request(asked)) => {
-                let performing = perform(asked.request, number, context);
-                let answer = reading_ahead(performing, &mut stream, &mut ahead).await;
-                lock(session).answer(asked.token, answer)
+                let token = asked.token;
+                let performing = perform(asked, app, context);
+                let done = reading_ahead(performing, &mut stream, &mut ahead).await;
+                let (answer, pending) = match done {
+                    Ok(Performed { answer, pending }) => (Ok(answer), pending),
+                    Err(error) => (Err(error), Vec::new()),
+                };
+                (lock(session).answer(token, answer), pending)
             }
-            Some(Output::Respond(frame)) => vec![frame],
-            _ => Vec::new(),
+            Some(Output::Respond(frame)) => (vec![frame], Vec::new()),
+            _ => continue,
         };
         for frame in frames {
             if answers.send(frame).await.is_err() {
                 return Ended::ByApp;
             }
+        }
+        // Only now: the end of a message comes after the answer to the request that names it.
+        if !pending.is_empty() {
+            context.desk.watch(app, pending).await;
         }
     }
 }
@@ -173,7 +171,7 @@ async fn reading_ahead<T>(
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     session: &Mutex<AppSession>,
-    subscription: &mut Option<Subscription>,
+    subscription: &mut Subscription,
     mut answered: mpsc::Receiver<WsMessage>,
 ) -> Ended {
     let mut pings = interval(PING_INTERVAL);
@@ -184,11 +182,11 @@ async fn write(
         let written = tokio::select! {
             biased;
             Some(frame) = answered.recv() => write_one(sink, to_message(frame)).await,
-            offer = next_offer(subscription) => {
-                let (Some(offer), Some(subscription)) = (offer, &subscription) else {
+            offer = subscription.next() => {
+                let Some(offer) = offer else {
                     return Ended::ByClient;
                 };
-                let frame = lock(session).encode_push(&offer.received);
+                let frame = encode(&lock(session), &offer);
                 let written = write_one(sink, to_message(frame)).await;
                 if written.is_ok() {
                     subscription.written(&offer).await;
@@ -200,14 +198,6 @@ async fn write(
         if written.is_err() {
             return Ended::ByApp;
         }
-    }
-}
-
-/// The next message to write; never one without a subscription. Cancel-safe.
-async fn next_offer(subscription: &mut Option<Subscription>) -> Option<Offer> {
-    match subscription {
-        Some(subscription) => subscription.next().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -242,13 +232,56 @@ async fn say_goodbye(
         .await;
 }
 
+/// The frame that tells an app what the deliveries offer.
+fn encode(session: &AppSession, offer: &Offer) -> WsMessage {
+    match offer {
+        Offer::Message(received, _) => session.encode_push(received),
+        Offer::Notice(Notice {
+            name: MessageName::Id(id),
+            outcome,
+        }) => receipts::encode_outcome(id, outcome),
+        Offer::Notice(Notice {
+            name: MessageName::Description(message),
+            outcome,
+        }) => {
+            let ended = match outcome {
+                Outcome::Failed { reason } => format!("was given up: {reason}"),
+                _ => "was delivered".to_owned(),
+            };
+            session.encode_error(&AppError::other(format!("{message} {ended}")))
+        }
+    }
+}
+
+/// A request that was done.
+#[derive(Debug)]
+struct Performed {
+    answer: Answer,
+    /// Messages that the app is to be told the end of.
+    pending: Vec<MessageId>,
+}
+
+impl From<Answer> for Performed {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            pending: Vec::new(),
+        }
+    }
+}
+
 /// Does what an app asks.
-async fn perform(request: Request, app: u64, context: &AppContext) -> Result<Answer, AppError> {
-    let (order, connection) = match request {
-        Request::SelfAddress => return Ok(Answer::SelfAddress(context.recipient)),
+async fn perform(
+    asked: AppRequest,
+    app: AppId,
+    context: &AppContext,
+) -> Result<Performed, AppError> {
+    let (order, connection) = match asked.request {
+        Request::SelfAddress => return Ok(Answer::SelfAddress(context.recipient).into()),
         // A lane is no more than its messages, and what was accepted is sent to its end.
-        Request::ClosedConnection { .. } => return Ok(Answer::Accepted),
+        Request::ClosedConnection { .. } => return Ok(Answer::Accepted.into()),
         Request::LaneQueueLength { connection_id } => (Order::CountLane, Some(connection_id)),
+        Request::Receipts { ids } => return look_up(ids, app, context).await,
         Request::Send {
             recipient,
             message,
@@ -274,24 +307,66 @@ async fn perform(request: Request, app: u64, context: &AppContext) -> Result<Ans
         } => (Order::ReplyToTag { tag, message }, connection_id),
         _ => return Err(AppError::other("this client cannot do that")),
     };
-    let lane = connection.map(|connection| Lane { app, connection });
+    let lane = connection.map(|connection| Lane {
+        app: app.0,
+        connection,
+    });
+    let name = asked.id.map_or_else(
+        || MessageName::Description(describe(&order)),
+        MessageName::Id,
+    );
     let (answer, answered) = oneshot::channel();
-    let stopping = || AppError::other("the client is stopping");
     let order = AppOrder {
         order,
+        author: Author { app, name },
         lane,
         answer,
     };
     context.orders.send(order).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
-        Ok(done) => Ok(
-            lane.map_or(Answer::Accepted, |lane| Answer::LaneQueueLength {
+        Ok(done) => Ok(Performed {
+            answer: lane.map_or(Answer::Accepted, |lane| Answer::LaneQueueLength {
                 lane: lane.connection,
                 queue_length: done.lane_queue_length,
             }),
-        ),
+            pending: done.message.into_iter().collect(),
+        }),
         Err(SendError::ReplyTooLong { len, max }) => Err(AppError::reply_too_long(len, max)),
         Err(refusal) => Err(AppError::other(refusal.to_string())),
+    }
+}
+
+/// Answers what is known of the messages that an app asks about.
+async fn look_up(
+    ids: Vec<RequestId>,
+    app: AppId,
+    context: &AppContext,
+) -> Result<Performed, AppError> {
+    let found = context.desk.look_up(app, ids.clone()).await;
+    let found = found.ok_or_else(stopping)?;
+    let pending = found.iter().filter_map(|found| found.pending).collect();
+    let statuses = found.into_iter().map(|found| found.status);
+    Ok(Performed {
+        answer: Answer::Receipts(ids.into_iter().zip(statuses).collect()),
+        pending,
+    })
+}
+
+fn stopping() -> AppError {
+    AppError::other("the client is stopping")
+}
+
+/// A message for the person who reads an error about it; the app gave it no name.
+fn describe(order: &Order) -> String {
+    match order {
+        Order::CountLane => "nothing".to_owned(),
+        Order::Reply { message, .. } => format!("the reply of {} bytes", message.len()),
+        Order::ReplyToTag { tag, message } => {
+            format!("the reply of {} bytes to {tag}", message.len())
+        }
+        Order::Send {
+            recipient, message, ..
+        } => format!("the message of {} bytes to {recipient}", message.len()),
     }
 }
 

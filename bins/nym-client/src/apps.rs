@@ -27,11 +27,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::app_connection::{self, AppContext, Pushes, Visit};
+use crate::app_connection::{self, AppContext, Visit};
 use crate::apps::door::{Refused, is_allowed_host, shows_token};
 use crate::apps::origin::is_allowed;
 use crate::apps::pages::AppCounters;
 use crate::config::AppsConfig;
+use crate::deliveries::{AppId, Pushes};
 use crate::error::ClientError;
 use crate::status::ClientStatus;
 
@@ -140,7 +141,8 @@ async fn serve_all(
             Some(Upgraded { socket, dialect, pushes }) = upgrades.recv() => {
                 number += 1;
                 counters.came();
-                let visit = Visit { number, dialect, pushes };
+                let app = AppId(number);
+                let visit = Visit { app, dialect, pushes };
                 let (context, shutdown) = (context.clone(), shutdown.clone());
                 apps.spawn(app_connection::serve(socket, visit, context, shutdown));
             }

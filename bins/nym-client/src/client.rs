@@ -148,13 +148,13 @@ impl Client {
             |apps| (apps.message_len_max, apps.undelivered_bytes_max),
         );
         let (message_len_max, undelivered_bytes_max) = limits;
-        let (deliveries, arrived, desk) = Deliveries::new(undelivered_bytes_max);
+        let (deliveries, news, desk) = Deliveries::new(undelivered_bytes_max);
 
         let queues = EngineQueues {
             inputs,
             orders,
             packets: packets_in,
-            arrived,
+            news,
             journeys: config.journeys,
             status: Arc::clone(&status),
         };

@@ -1,4 +1,4 @@
-//! Messages that arrived, on their way to an app.
+//! What apps have to be told: messages that arrived, and what became of those they sent.
 //!
 //! ```text
 //!  engine ──► waiting ──► offered to the newest app ──► written: gone
@@ -6,43 +6,78 @@
 //!                └──── app left ──────┘
 //! ```
 //!
-//! One task owns the buffer. It never waits for an app: what an app's queue has no room for stays
-//! in the buffer until the app has written something.
+//! One task owns the buffer and the book of receipts. It never waits for an app: what an app's
+//! queue has no room for stays until the app has written something.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use nym_protocol::app::Received;
-use tokio::sync::mpsc;
+use nym_client_core::MessageId;
+use nym_protocol::app::{Outcome, Received, RequestId};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Messages offered to one app at a time: enough to keep its socket busy, and few enough that
-/// little has to be offered again when it leaves. Their bytes are those of the buffer.
+use self::receipts::ReceiptBook;
+pub(crate) use self::receipts::{Author, Found, MessageName, Notice};
+
+mod receipts;
+
+/// Messages and notices offered to one app at a time: enough to keep its socket busy, and few
+/// enough that little has to be offered again when it leaves. Their bytes are those of the buffer.
 const OFFERED_MAX: usize = 16;
 
 /// Reports that wait for the buffer's task: at most what all apps can have been offered.
 pub(crate) const REPORT_QUEUE: usize = 256;
 
-/// Messages that wait for the buffer's task, beside those in the buffer.
-pub(crate) const ARRIVAL_QUEUE: usize = 16;
+/// News of the engine that wait for the task, beside what it keeps.
+pub(crate) const NEWS_QUEUE: usize = 16;
 
 /// Names one app connection.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct AppId(u64);
+pub(crate) struct AppId(pub(crate) u64);
 
-/// A message offered to an app, which reports when it was written to the socket.
-#[derive(Clone, Debug)]
-pub(crate) struct Offer {
-    number: u64,
-    pub(crate) received: Arc<Received>,
+/// Whether an app wants the messages that arrive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pushes {
+    /// It does.
+    Claimed,
+    /// It only sends, and leaves them to other apps.
+    Left,
 }
+
+/// What the engine has to tell.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A message of an app was taken over.
+    Accepted(MessageId, Author),
+    /// It was delivered, or given up.
+    Ended(MessageId, Outcome),
+    /// A message arrived.
+    Received(Received),
+}
+
+/// Something to write to an app, which reports when it has.
+#[derive(Clone, Debug)]
+pub(crate) enum Offer {
+    /// A message.
+    Message(Arc<Received>, MessageNumber),
+    /// What became of one that it sent.
+    Notice(Notice),
+}
+
+/// Names a message in the buffer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct MessageNumber(u64);
 
 /// What an app connection tells about its deliveries.
 #[derive(Debug)]
 enum Report {
-    Joined(AppId, mpsc::Sender<Offer>),
+    Asked(AppId, Vec<RequestId>, oneshot::Sender<Vec<Found>>),
+    Joined(App),
     Left(AppId),
-    Written(u64),
+    /// A message was written; or else a notice, which makes room for the next.
+    Written(Option<MessageNumber>),
+    Watching(AppId, Vec<MessageId>),
 }
 
 /// The way of app connections to their deliveries.
@@ -61,15 +96,29 @@ pub(crate) struct Subscription {
 
 impl DeliveryDesk {
     /// Claims the deliveries for a new app; `None` when the client is stopping.
-    pub(crate) async fn subscribe(&self, number: u64) -> Option<Subscription> {
+    pub(crate) async fn subscribe(&self, id: AppId, pushes: Pushes) -> Option<Subscription> {
         let (sender, offers) = mpsc::channel(OFFERED_MAX);
-        let app = AppId(number);
-        self.reports.send(Report::Joined(app, sender)).await.ok()?;
+        let app = App { id, pushes, sender };
+        self.reports.send(Report::Joined(app)).await.ok()?;
         Some(Subscription {
-            app,
+            app: id,
             offers,
             reports: self.reports.clone(),
         })
+    }
+
+    /// What is known of these ids, in their order; `None` when the client is stopping.
+    pub(crate) async fn look_up(&self, app: AppId, ids: Vec<RequestId>) -> Option<Vec<Found>> {
+        let (answer, answered) = oneshot::channel();
+        let asked = Report::Asked(app, ids, answer);
+        self.reports.send(asked).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// From now on the app may be told how these messages end.
+    pub(crate) async fn watch(&self, app: AppId, messages: Vec<MessageId>) {
+        // Without the task there is nobody who would tell it.
+        let _ = self.reports.send(Report::Watching(app, messages)).await;
     }
 }
 
@@ -79,10 +128,14 @@ impl Subscription {
         self.offers.recv().await
     }
 
-    /// The message was written to the socket.
+    /// The offer was written to the socket.
     pub(crate) async fn written(&self, offer: &Offer) {
+        let message = match offer {
+            Offer::Message(_, number) => Some(*number),
+            Offer::Notice(_) => None,
+        };
         // Without the task there is no buffer left to take the message from.
-        let _ = self.reports.send(Report::Written(offer.number)).await;
+        let _ = self.reports.send(Report::Written(message)).await;
     }
 
     /// The app is gone: what was offered and not written goes to another one.
@@ -91,26 +144,39 @@ impl Subscription {
     }
 }
 
-/// The task that owns the buffer.
+/// An app that is connected.
+#[derive(Debug)]
+struct App {
+    id: AppId,
+    pushes: Pushes,
+    sender: mpsc::Sender<Offer>,
+}
+
+/// The task that owns the buffer and the receipts.
 #[derive(Debug)]
 pub(crate) struct Deliveries {
     buffer: Buffer,
-    arrivals: mpsc::Receiver<Received>,
+    receipts: ReceiptBook,
+    /// The newest last.
+    apps: Vec<App>,
+    news: mpsc::Receiver<News>,
     reports: mpsc::Receiver<Report>,
 }
 
 impl Deliveries {
     /// The task, the queue into it, and the desk where apps subscribe. Messages of up to
     /// `bytes_max` bytes wait.
-    pub(crate) fn new(bytes_max: usize) -> (Self, mpsc::Sender<Received>, DeliveryDesk) {
-        let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
+    pub(crate) fn new(bytes_max: usize) -> (Self, mpsc::Sender<News>, DeliveryDesk) {
+        let (tell, news) = mpsc::channel(NEWS_QUEUE);
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let task = Self {
             buffer: Buffer::new(bytes_max),
-            arrivals,
+            receipts: ReceiptBook::default(),
+            apps: Vec::new(),
+            news,
             reports,
         };
-        (task, arrived, DeliveryDesk { reports: report })
+        (task, tell, DeliveryDesk { reports: report })
     }
 
     /// Runs until `shutdown` is cancelled.
@@ -120,32 +186,95 @@ impl Deliveries {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(report) = self.reports.recv() => self.buffer.report(report),
-                Some(received) = self.arrivals.recv() => self.buffer.add(received),
+                Some(report) = self.reports.recv() => self.take_report(report),
+                Some(news) = self.news.recv() => self.take_news(news),
                 else => break,
             }
             // An app that left without a word, because its task ended early, has nothing more
             // to report once all reports are read.
             if self.reports.is_empty() {
-                self.buffer.forget_vanished_apps();
+                self.forget_vanished_apps();
             }
-            self.buffer.offer();
+            self.tell_notices();
+            let mut claiming = self.apps.iter().rev();
+            if let Some(newest) = claiming.find(|app| app.pushes == Pushes::Claimed) {
+                self.buffer.offer(newest);
+            }
         }
         let left = self.buffer.entries.len();
         if left > 0 {
             tracing::warn!(left, "stopping with messages that no app has taken");
         }
     }
+
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Accepted(message, author) => self.receipts.accepted(message, author),
+            News::Ended(message, outcome) => self.receipts.ended(message, outcome),
+            News::Received(received) => self.buffer.add(received),
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Asked(app, ids, answer) => {
+                self.catch_up();
+                let found = ids.iter().map(|id| self.receipts.look_up(app, id));
+                // The app may have left.
+                let _ = answer.send(found.collect());
+            }
+            Report::Joined(app) => self.apps.push(app),
+            Report::Left(app) => self.forget(app),
+            Report::Written(None) => {}
+            Report::Written(Some(message)) => self.buffer.written(message),
+            Report::Watching(app, messages) => {
+                self.catch_up();
+                if self.apps.iter().any(|other| other.id == app) {
+                    self.receipts.watch(app, &messages);
+                }
+            }
+        }
+    }
+
+    /// Reads all news: apps may know already what waits here.
+    fn catch_up(&mut self) {
+        while let Ok(news) = self.news.try_recv() {
+            self.take_news(news);
+        }
+    }
+
+    fn forget(&mut self, app: AppId) {
+        self.apps.retain(|other| other.id != app);
+        self.buffer.left(app);
+        self.receipts.left(app);
+    }
+
+    fn forget_vanished_apps(&mut self) {
+        while let Some(app) = self.apps.iter().find(|app| app.sender.is_closed()) {
+            self.forget(app.id);
+        }
+    }
+
+    /// Offers to each app the notices that it has room for.
+    fn tell_notices(&mut self) {
+        for app in &self.apps {
+            while let Some(notice) = self.receipts.next_due(app.id)
+                && app.sender.try_send(Offer::Notice(notice)).is_ok()
+            {
+                self.receipts.told(app.id);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
-    number: u64,
+    number: MessageNumber,
     received: Arc<Received>,
     offered_to: Option<AppId>,
 }
 
-/// Undelivered messages, oldest first, and the apps that are there.
+/// Undelivered messages, oldest first.
 #[derive(Debug)]
 struct Buffer {
     entries: VecDeque<Entry>,
@@ -153,7 +282,6 @@ struct Buffer {
     bytes_max: usize,
     next_number: u64,
     dropped_count: u64,
-    apps: Vec<(AppId, mpsc::Sender<Offer>)>,
 }
 
 impl Buffer {
@@ -167,24 +295,19 @@ impl Buffer {
             bytes_max,
             next_number: 0,
             dropped_count: 0,
-            apps: Vec::new(),
         }
     }
 
-    fn report(&mut self, report: Report) {
-        match report {
-            Report::Joined(app, sender) => self.apps.push((app, sender)),
-            Report::Left(app) => self.forget(app),
-            Report::Written(number) => {
-                if let Ok(index) = self.entries.binary_search_by_key(&number, |e| e.number) {
-                    self.remove(index);
-                }
-            }
+    fn written(&mut self, message: MessageNumber) {
+        if let Ok(index) = self
+            .entries
+            .binary_search_by_key(&message, |entry| entry.number)
+        {
+            self.remove(index);
         }
     }
 
-    fn forget(&mut self, app: AppId) {
-        self.apps.retain(|(other, _)| *other != app);
+    fn left(&mut self, app: AppId) {
         for entry in &mut self.entries {
             if entry.offered_to == Some(app) {
                 entry.offered_to = None;
@@ -192,16 +315,10 @@ impl Buffer {
         }
     }
 
-    fn forget_vanished_apps(&mut self) {
-        while let Some(&(app, _)) = self.apps.iter().find(|(_, sender)| sender.is_closed()) {
-            self.forget(app);
-        }
-    }
-
     /// Takes a message in. When there is no room the oldest that no app is being told of goes.
     fn add(&mut self, received: Received) {
         self.bytes += Self::cost(&received);
-        let number = self.next_number;
+        let number = MessageNumber(self.next_number);
         self.next_number += 1;
         let received = Arc::new(received);
         self.entries.push_back(Entry {
@@ -225,28 +342,23 @@ impl Buffer {
         }
     }
 
-    /// Offers to the newest app what it has room for, oldest first.
-    fn offer(&mut self) {
-        let Some((app, sender)) = self.apps.last() else {
-            return;
-        };
+    /// Offers to an app what it has room for, oldest first.
+    fn offer(&mut self, app: &App) {
         for entry in self
             .entries
             .iter_mut()
             .filter(|entry| entry.offered_to.is_none())
         {
             let received = Arc::clone(&entry.received);
-            if sender
-                .try_send(Offer {
-                    number: entry.number,
-                    received,
-                })
+            if app
+                .sender
+                .try_send(Offer::Message(received, entry.number))
                 .is_err()
             {
                 // Full, or gone and about to report it.
                 return;
             }
-            entry.offered_to = Some(*app);
+            entry.offered_to = Some(app.id);
         }
     }
 
@@ -263,12 +375,15 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use nym_protocol::app::ReceiptStatus;
     use tokio::task::JoinSet;
 
     use super::*;
 
     struct Desk {
-        arrived: mpsc::Sender<Received>,
+        news: mpsc::Sender<News>,
         desk: DeliveryDesk,
         shutdown: CancellationToken,
         _task: JoinSet<()>,
@@ -276,12 +391,12 @@ mod tests {
 
     impl Desk {
         fn open(bytes_max: usize) -> Self {
-            let (task, arrived, desk) = Deliveries::new(bytes_max);
+            let (task, news, desk) = Deliveries::new(bytes_max);
             let shutdown = CancellationToken::new();
             let mut tasks = JoinSet::new();
             tasks.spawn(task.run(shutdown.clone()));
             Self {
-                arrived,
+                news,
                 desk,
                 shutdown,
                 _task: tasks,
@@ -289,10 +404,42 @@ mod tests {
         }
 
         async fn arrive(&self, message: &str) {
-            self.arrived
-                .send(Received::new(message.into()))
+            let received = Received::new(message.into());
+            self.news.send(News::Received(received)).await.unwrap();
+        }
+
+        async fn join(&self, app: u64) -> Subscription {
+            self.desk
+                .subscribe(AppId(app), Pushes::Claimed)
                 .await
-                .unwrap();
+                .unwrap()
+        }
+
+        /// An app sends a message with this id, or without one.
+        async fn accept(&self, message: u64, app: u64, id: Option<&str>) {
+            let name = id.map_or_else(
+                || MessageName::Description("a message".to_owned()),
+                |id| MessageName::Id(self::id(id)),
+            );
+            let app = AppId(app);
+            let accepted = News::Accepted(MessageId::new(message), Author { app, name });
+            self.news.send(accepted).await.unwrap();
+        }
+
+        async fn end(&self, message: u64, outcome: Outcome) {
+            let ended = News::Ended(MessageId::new(message), outcome);
+            self.news.send(ended).await.unwrap();
+        }
+
+        async fn watch(&self, app: u64, message: u64) {
+            let messages = vec![MessageId::new(message)];
+            self.desk.watch(AppId(app), messages).await;
+        }
+
+        async fn status(&self, app: u64, id: &str) -> ReceiptStatus {
+            let ids = vec![self::id(id)];
+            let found = self.desk.look_up(AppId(app), ids).await.unwrap();
+            found.into_iter().next().unwrap().status
         }
     }
 
@@ -302,8 +449,32 @@ mod tests {
         }
     }
 
+    fn id(json: &str) -> RequestId {
+        json.parse().unwrap()
+    }
+
     fn text(offer: &Offer) -> &str {
-        std::str::from_utf8(&offer.received.message).unwrap()
+        let Offer::Message(received, _) = offer else {
+            panic!("{offer:?} is no message");
+        };
+        std::str::from_utf8(&received.message).unwrap()
+    }
+
+    fn notice(offer: Option<Offer>) -> (MessageName, Outcome) {
+        let Some(Offer::Notice(Notice { name, outcome })) = offer else {
+            panic!("{offer:?} is no notice");
+        };
+        (name, outcome)
+    }
+
+    fn delivered() -> Outcome {
+        let latency = Duration::from_millis(7);
+        Outcome::Delivered { latency }
+    }
+
+    fn failed() -> Outcome {
+        let reason = "a reason".to_owned();
+        Outcome::Failed { reason }
     }
 
     #[tokio::test]
@@ -311,7 +482,7 @@ mod tests {
         let desk = Desk::open(1 << 20);
         desk.arrive("1").await;
         desk.arrive("2").await;
-        let mut app = desk.desk.subscribe(1).await.unwrap();
+        let mut app = desk.join(1).await;
         assert_eq!(text(&app.next().await.unwrap()), "1");
         assert_eq!(text(&app.next().await.unwrap()), "2");
     }
@@ -319,7 +490,7 @@ mod tests {
     #[tokio::test]
     async fn what_an_app_did_not_write_goes_to_the_next_and_nothing_else() {
         let desk = Desk::open(1 << 20);
-        let mut first = desk.desk.subscribe(1).await.unwrap();
+        let mut first = desk.join(1).await;
         for message in ["1", "2", "3"] {
             desk.arrive(message).await;
         }
@@ -327,7 +498,7 @@ mod tests {
         first.written(&offer).await;
         assert_eq!(text(&first.next().await.unwrap()), "2");
         first.leave().await;
-        let mut second = desk.desk.subscribe(2).await.unwrap();
+        let mut second = desk.join(2).await;
         assert_eq!(text(&second.next().await.unwrap()), "2");
         assert_eq!(text(&second.next().await.unwrap()), "3");
     }
@@ -335,8 +506,8 @@ mod tests {
     #[tokio::test]
     async fn the_newest_app_gets_the_messages_and_the_older_one_after_it_left() {
         let desk = Desk::open(1 << 20);
-        let mut old = desk.desk.subscribe(1).await.unwrap();
-        let mut new = desk.desk.subscribe(2).await.unwrap();
+        let mut old = desk.join(1).await;
+        let mut new = desk.join(2).await;
         desk.arrive("1").await;
         let offer = new.next().await.unwrap();
         assert_eq!(text(&offer), "1");
@@ -349,7 +520,7 @@ mod tests {
     #[tokio::test]
     async fn more_messages_than_an_app_is_offered_at_once_all_arrive() {
         let desk = Desk::open(1 << 20);
-        let mut app = desk.desk.subscribe(1).await.unwrap();
+        let mut app = desk.join(1).await;
         for number in 0..3 * OFFERED_MAX {
             desk.arrive(&number.to_string()).await;
             if number >= OFFERED_MAX {
@@ -363,13 +534,98 @@ mod tests {
     #[tokio::test]
     async fn an_app_that_vanishes_without_a_word_keeps_nothing() {
         let desk = Desk::open(1 << 20);
-        let app = desk.desk.subscribe(1).await.unwrap();
+        let app = desk.join(1).await;
         desk.arrive("1").await;
         drop(app);
         desk.arrive("2").await;
-        let mut next = desk.desk.subscribe(2).await.unwrap();
+        let mut next = desk.join(2).await;
         assert_eq!(text(&next.next().await.unwrap()), "1");
         assert_eq!(text(&next.next().await.unwrap()), "2");
+    }
+
+    #[tokio::test]
+    async fn an_app_is_told_of_an_end_only_after_it_watches() {
+        let desk = Desk::open(1 << 20);
+        let mut app = desk.join(1).await;
+        desk.accept(1, 1, Some("5")).await;
+        desk.end(1, delivered()).await;
+        desk.arrive("a message").await;
+        assert_eq!(text(&app.next().await.unwrap()), "a message");
+        desk.watch(1, 1).await;
+        let expected = (MessageName::Id(id("5")), delivered());
+        assert_eq!(notice(app.next().await), expected);
+        let status = ReceiptStatus::Ended(delivered());
+        assert_eq!(desk.status(1, "5").await, status);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_message_waits_for_the_next_app_that_asks() {
+        let desk = Desk::open(1 << 20);
+        let gone = desk.join(1).await;
+        desk.accept(1, 1, Some("\"a\"")).await;
+        desk.watch(1, 1).await;
+        gone.leave().await;
+        let mut next = desk.join(2).await;
+        let found = desk
+            .desk
+            .look_up(AppId(2), vec![id("\"a\""), id("\"b\"")])
+            .await
+            .unwrap();
+        let pending = Some(MessageId::new(1));
+        assert_eq!(
+            (&found[0].status, found[0].pending),
+            (&ReceiptStatus::Pending, pending)
+        );
+        assert_eq!(found[1].status, ReceiptStatus::Unknown);
+        desk.watch(2, 1).await;
+        desk.end(1, failed()).await;
+        let expected = (MessageName::Id(id("\"a\"")), failed());
+        assert_eq!(notice(next.next().await), expected);
+    }
+
+    #[tokio::test]
+    async fn two_apps_with_the_same_id_are_answered_about_their_own() {
+        let desk = Desk::open(1 << 20);
+        let (_first, _second) = (desk.join(1).await, desk.join(2).await);
+        desk.accept(1, 1, Some("1")).await;
+        desk.accept(2, 2, Some("1")).await;
+        desk.end(2, delivered()).await;
+        assert_eq!(desk.status(1, "1").await, ReceiptStatus::Pending);
+        let ended = ReceiptStatus::Ended(delivered());
+        assert_eq!(desk.status(2, "1").await, ended);
+        assert_eq!(desk.status(3, "1").await, ended);
+    }
+
+    #[tokio::test]
+    async fn without_an_id_an_app_is_told_of_failures_alone() {
+        let desk = Desk::open(1 << 20);
+        let mut app = desk.join(1).await;
+        for message in [1, 2] {
+            desk.accept(message, 1, None).await;
+            desk.watch(1, message).await;
+        }
+        desk.end(1, delivered()).await;
+        desk.end(2, failed()).await;
+        let name = MessageName::Description("a message".to_owned());
+        assert_eq!(notice(app.next().await), (name, failed()));
+    }
+
+    #[tokio::test]
+    async fn more_notices_than_an_app_is_offered_at_once_all_arrive_once() {
+        let desk = Desk::open(1 << 20);
+        let mut app = desk.join(1).await;
+        let count = 3 * OFFERED_MAX as u64;
+        for message in 1..=count {
+            desk.accept(message, 1, Some(&message.to_string())).await;
+            desk.watch(1, message).await;
+            desk.end(message, delivered()).await;
+        }
+        for message in 1..=count {
+            let offer = app.next().await.unwrap();
+            app.written(&offer).await;
+            let expected = MessageName::Id(id(&message.to_string()));
+            assert_eq!(notice(Some(offer)).0, expected);
+        }
     }
 
     #[test]

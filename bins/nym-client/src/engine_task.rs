@@ -7,18 +7,19 @@
 
 use std::sync::Arc;
 
-use nym_client_core::{Engine, Event, Journey, Lane, ReceivedMessage, SendError};
+use nym_client_core::{Engine, Event, Journey, Lane, MessageId, ReceivedMessage, SendError};
 use nym_daemon::clock::Clock;
 use nym_packet::address::Recipient;
 use nym_packet::mix_packet::MixPacket;
 use nym_packet::reply::{REPLY_SURB_LEN, ReplySurb};
-use nym_protocol::app::{Received, SenderTag};
+use nym_protocol::app::{Outcome, Received, SenderTag};
 use nym_protocol::validator::Topology;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use crate::deliveries::{Author, News};
 use crate::status::{ClientStatus, RateMeter};
 
 /// Packets on their way to the gateway: 256 of at most 33 KiB, usually 2.4 KiB, are 8 MiB at
@@ -53,6 +54,8 @@ pub(crate) enum EngineInput {
 #[derive(Debug)]
 pub(crate) struct AppOrder {
     pub(crate) order: Order,
+    /// Who sends a message.
+    pub(crate) author: Author,
     /// Where what is taken over is counted.
     pub(crate) lane: Option<Lane>,
     pub(crate) answer: oneshot::Sender<Result<Done, SendError>>,
@@ -63,6 +66,8 @@ pub(crate) struct AppOrder {
 pub(crate) struct Done {
     /// Unacknowledged packets of the order's lane, 0 without one.
     pub(crate) lane_queue_length: u64,
+    /// The message that was taken over, if the order was to send one.
+    pub(crate) message: Option<MessageId>,
 }
 
 /// What an app wants the engine to do.
@@ -111,7 +116,7 @@ pub(crate) struct EngineTask {
     pub(crate) inputs: mpsc::Receiver<EngineInput>,
     pub(crate) orders: mpsc::Receiver<AppOrder>,
     pub(crate) packets: mpsc::Sender<MixPacket>,
-    pub(crate) arrived: mpsc::Sender<Received>,
+    pub(crate) news: mpsc::Sender<News>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
     pub(crate) unacknowledged_bytes_max: usize,
     status: Arc<watch::Sender<ClientStatus>>,
@@ -134,7 +139,7 @@ pub(crate) struct EngineQueues {
     pub(crate) inputs: mpsc::Receiver<EngineInput>,
     pub(crate) orders: mpsc::Receiver<AppOrder>,
     pub(crate) packets: mpsc::Sender<MixPacket>,
-    pub(crate) arrived: mpsc::Sender<Received>,
+    pub(crate) news: mpsc::Sender<News>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
     pub(crate) status: Arc<watch::Sender<ClientStatus>>,
 }
@@ -150,7 +155,7 @@ impl EngineTask {
             inputs,
             orders,
             packets,
-            arrived,
+            news,
             journeys,
             status,
         } = queues;
@@ -160,7 +165,7 @@ impl EngineTask {
             inputs,
             orders,
             packets,
-            arrived,
+            news,
             journeys,
             unacknowledged_bytes_max,
             status,
@@ -179,7 +184,7 @@ impl EngineTask {
                 () = shutdown.cancelled() => return,
                 Some(input) = self.inputs.recv() => self.take_in(input),
                 Some(order) = self.orders.recv(), if self.state.waiting.is_none() => {
-                    self.obey(order);
+                    self.obey(order).await;
                 }
                 () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)),
                     if deadline.is_some() && has_room =>
@@ -228,7 +233,7 @@ impl EngineTask {
 
     /// Hands an order to the engine. When too much waits for acknowledgement and the network is
     /// there, the order waits, and with it all apps that want to send more.
-    fn obey(&mut self, order: AppOrder) {
+    async fn obey(&mut self, order: AppOrder) {
         let len = order.order.len();
         let max = self.unacknowledged_bytes_max;
         let has_room = self.engine.unacknowledged_bytes().saturating_add(len) <= max;
@@ -238,6 +243,7 @@ impl EngineTask {
         }
         let AppOrder {
             order,
+            author,
             lane,
             answer,
         } = order;
@@ -262,15 +268,25 @@ impl EngineTask {
                 self.engine.put_in_lane(message, lane);
             }
             let lane_queue_length = lane.map_or(0, |lane| self.engine.lane_queue_length(lane));
-            Done { lane_queue_length }
+            Done {
+                lane_queue_length,
+                message,
+            }
         });
+        if let Ok(Done {
+            message: Some(message),
+            ..
+        }) = outcome
+        {
+            self.say(News::Accepted(message, author)).await;
+        }
         // The app may be gone; what was taken over is sent all the same.
         let _ = answer.send(outcome);
     }
 
     async fn drain(&mut self) {
         if let Some(order) = self.state.waiting.take() {
-            self.obey(order);
+            self.obey(order).await;
         }
         while let Some(packet) = self.engine.poll_transmit() {
             if self.packets.try_send(packet).is_err() {
@@ -301,10 +317,21 @@ impl EngineTask {
                 if let Some(tag) = sender_tag {
                     received = received.with_sender_tag(tag);
                 }
-                // The receiving task ends only when this one does.
-                let _ = self.arrived.send(received).await;
+                self.say(News::Received(received)).await;
             }
-            Event::Failed { reason, .. } => {
+            Event::Delivered {
+                message, latency, ..
+            } => {
+                let outcome = Outcome::Delivered { latency };
+                self.say(News::Ended(message, outcome)).await;
+            }
+            Event::Failed {
+                message, reason, ..
+            } => {
+                let outcome = Outcome::Failed {
+                    reason: reason.to_string(),
+                };
+                self.say(News::Ended(message, outcome)).await;
                 self.state.messages_failed_count += 1;
                 if self.state.messages_failed_count.is_power_of_two() {
                     let failed = self.state.messages_failed_count;
@@ -319,6 +346,11 @@ impl EngineTask {
             }
             _ => {}
         }
+    }
+
+    async fn say(&self, news: News) {
+        // The receiving task ends only when this one does.
+        let _ = self.news.send(news).await;
     }
 }
 

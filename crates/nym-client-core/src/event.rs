@@ -16,6 +16,12 @@ pub struct MessageId(pub(crate) u64);
 impl MessageId {
     /// The first message of an engine.
     pub const FIRST: Self = Self(1);
+
+    /// The message of this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 impl fmt::Display for MessageId {

@@ -1,8 +1,8 @@
 //! Real sockets against the socket for apps; the test stands in for the engine.
 
-use nym_client_core::SendError;
+use nym_client_core::{MessageId, SendError};
 use nym_packet::address::Recipient;
-use nym_protocol::app::{Received, SenderTag};
+use nym_protocol::app::{Outcome, Received, SenderTag};
 use nym_protocol::ws::WsMessage;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket as AppSocket, WebSocketLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::AppToken;
-use crate::deliveries::Deliveries;
+use crate::deliveries::{Deliveries, MessageName, News};
 use crate::engine_task::{AppOrder, Done, Order};
 
 const ADDRESS: &str = "GsugBcLyNHtP1BEuz3e97Fv1qNjR9oezXsWQ88epp5F8.\
@@ -23,7 +23,7 @@ const MESSAGE_LEN_MAX: usize = 100_000;
 struct Socket {
     address: SocketAddr,
     orders: mpsc::Receiver<AppOrder>,
-    arrived: mpsc::Sender<Received>,
+    news: mpsc::Sender<News>,
     status: watch::Sender<ClientStatus>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
@@ -42,7 +42,7 @@ impl Socket {
         };
         let apps = Apps::bind(config).await.unwrap();
         let address = apps.address();
-        let (deliveries, arrived, desk) = Deliveries::new(1 << 20);
+        let (deliveries, news, desk) = Deliveries::new(1 << 20);
         let (orders_in, orders) = mpsc::channel(1);
         let context = AppContext {
             recipient: ADDRESS.parse().unwrap(),
@@ -58,7 +58,7 @@ impl Socket {
         Self {
             address,
             orders,
-            arrived,
+            news,
             status,
             shutdown,
             tasks,
@@ -116,10 +116,31 @@ impl Socket {
     }
 
     async fn arrive(&self, message: &[u8]) {
-        self.arrived
-            .send(Received::new(message.to_vec()))
-            .await
-            .unwrap();
+        self.receive(Received::new(message.to_vec())).await;
+    }
+
+    async fn receive(&self, received: Received) {
+        self.news.send(News::Received(received)).await.unwrap();
+    }
+
+    /// Takes the next order over as this message, and gives the name that its app gave to it.
+    async fn accept(&mut self, message: u64) -> MessageName {
+        let AppOrder { author, answer, .. } = self.orders.recv().await.unwrap();
+        let name = author.name.clone();
+        let message = MessageId::new(message);
+        let accepted = News::Accepted(message, author);
+        self.news.send(accepted).await.unwrap();
+        let done = Done {
+            message: Some(message),
+            ..Done::default()
+        };
+        answer.send(Ok(done)).unwrap();
+        name
+    }
+
+    async fn end(&self, message: u64, outcome: Outcome) {
+        let ended = News::Ended(MessageId::new(message), outcome);
+        self.news.send(ended).await.unwrap();
     }
 
     /// Takes the next order and refuses it.
@@ -235,6 +256,7 @@ async fn sender_tags_are_spoken_on_their_path() {
         order,
         lane,
         answer,
+        ..
     } = socket.orders.recv().await.unwrap();
     assert!(
         matches!(order, Order::Send { reply_surbs: 3, .. }),
@@ -242,13 +264,17 @@ async fn sender_tags_are_spoken_on_their_path() {
     );
     assert_eq!(lane.map(|lane| lane.connection), Some(7));
     let lane_queue_length = 4;
-    answer.send(Ok(Done { lane_queue_length })).unwrap();
+    let done = Done {
+        lane_queue_length,
+        ..Done::default()
+    };
+    answer.send(Ok(done)).unwrap();
     let length = r#"{"type":"laneQueueLength","lane":7,"queue_length":4}"#;
     assert_eq!(app.hear().await, WsMessage::Text(length.to_owned()));
 
     let tag = SenderTag::from_bytes([9; 16]);
     let received = Received::new(b"hi".to_vec()).with_sender_tag(tag);
-    socket.arrived.send(received).await.unwrap();
+    socket.receive(received).await;
     let push = format!(r#"{{"type":"received","message":"hi","senderTag":"{tag}"}}"#);
     assert_eq!(app.hear().await, WsMessage::Text(push));
 
@@ -263,6 +289,84 @@ async fn sender_tags_are_spoken_on_their_path() {
     );
     let error = r#"{"type":"error","message":"other:no reply SURB of this sender tag is left; its sender has to write again"}"#;
     assert_eq!(app.hear().await, WsMessage::Text(error.to_owned()));
+}
+
+fn delivered_after(millis: u64) -> Outcome {
+    let latency = Duration::from_millis(millis);
+    Outcome::Delivered { latency }
+}
+
+#[tokio::test]
+async fn a_message_with_an_id_ends_in_one_receipt() {
+    let mut socket = Socket::open().await;
+    let mut app = socket.connect("/v0.11").await;
+    for (message, id) in [(1, "\"first\""), (2, "2.0")] {
+        app.say(&format!(
+            r#"{{"type":"send","message":"m","recipient":"{ADDRESS}","withReplySurb":false,"id":{id}}}"#
+        ))
+        .await;
+        let name = socket.accept(message).await;
+        assert_eq!(name, MessageName::Id(id.parse().unwrap()));
+        let accepted = format!(r#"{{"type":"accepted","id":{id}}}"#);
+        assert_eq!(app.hear().await, WsMessage::Text(accepted));
+    }
+    socket.end(2, delivered_after(312)).await;
+    let delivered = r#"{"type":"delivered","id":2.0,"latencyMs":312}"#;
+    assert_eq!(app.hear().await, WsMessage::Text(delivered.to_owned()));
+    let reason = "no way".to_owned();
+    socket.end(1, Outcome::Failed { reason }).await;
+    let failed = r#"{"type":"failed","id":"first","message":"no way"}"#;
+    assert_eq!(app.hear().await, WsMessage::Text(failed.to_owned()));
+    app.ask_address().await;
+}
+
+#[tokio::test]
+async fn the_next_app_that_asks_is_told_what_became_of_a_message() {
+    let mut socket = Socket::open().await;
+    let mut gone = socket.connect("/").await;
+    for message in [1, 2] {
+        gone.say(&format!(
+            r#"{{"type":"send","message":"m","recipient":"{ADDRESS}","id":{message}}}"#
+        ))
+        .await;
+        socket.accept(message).await;
+        let confirmed = format!(r#"{{"type":"send","id":{message}}}"#);
+        assert_eq!(gone.hear().await, WsMessage::Text(confirmed));
+    }
+    gone.leave().await;
+    socket.end(1, delivered_after(5)).await;
+    let mut app = socket.connect("/").await;
+    app.say(r#"{"type":"receipts","ids":[1,2,3]}"#).await;
+    let known = concat!(
+        r#"{"type":"receipts","receipts":[{"id":1,"status":"delivered","latencyMs":5},"#,
+        r#"{"id":2,"status":"pending"},{"id":3,"status":"unknown"}]}"#
+    );
+    assert_eq!(app.hear().await, WsMessage::Text(known.to_owned()));
+    socket.end(2, delivered_after(6)).await;
+    let delivered = r#"{"type":"delivered","id":2,"latencyMs":6}"#;
+    assert_eq!(app.hear().await, WsMessage::Text(delivered.to_owned()));
+}
+
+#[tokio::test]
+async fn an_app_without_ids_hears_of_failures_alone_and_which_message_it_was() {
+    let mut socket = Socket::open().await;
+    let mut app = socket.connect("/").await;
+    for message in [1, 2] {
+        app.say(&format!(
+            r#"{{"type":"send","message":"four","recipient":"{ADDRESS}"}}"#
+        ))
+        .await;
+        socket.accept(message).await;
+        let confirmation = r#"{"type":"send"}"#.to_owned();
+        assert_eq!(app.hear().await, WsMessage::Text(confirmation));
+    }
+    socket.end(1, delivered_after(5)).await;
+    let reason = "no way".to_owned();
+    socket.end(2, Outcome::Failed { reason }).await;
+    let error = format!(
+        r#"{{"type":"error","message":"other:the message of 4 bytes to {ADDRESS} was given up: no way"}}"#
+    );
+    assert_eq!(app.hear().await, WsMessage::Text(error));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
+use crate::deliveries::{AppId, MessageName};
 use crate::keys::OwnKeys;
 
 const BYTES_MAX: usize = 10_000;
@@ -46,13 +47,13 @@ impl Fixture {
         let (inputs_in, inputs) = mpsc::channel(16);
         let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
         let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
-        let (arrived, _) = mpsc::channel(16);
+        let (news, _) = mpsc::channel(16);
         let (journeys_in, journeys) = mpsc::channel(16);
         let queues = EngineQueues {
             inputs,
             orders,
             packets: packets_in,
-            arrived,
+            news,
             journeys: Some(journeys_in),
             status: Arc::default(),
         };
@@ -92,8 +93,13 @@ impl Fixture {
             reply_surbs: 0,
         };
         let lane = Some(LANE);
+        let author = Author {
+            app: AppId(1),
+            name: MessageName::Description("a message".to_owned()),
+        };
         let order = AppOrder {
             order,
+            author,
             lane,
             answer,
         };
