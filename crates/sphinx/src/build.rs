@@ -8,6 +8,7 @@ use crate::{
     header::{self, RouteKeys},
     lioness, payload,
     route::{Destination, Hop, check_route},
+    scalar_mult::backend,
     sizes::{HEADER_LEN, MIN_PAYLOAD_LEN},
     version::Version,
 };
@@ -87,7 +88,7 @@ fn encrypt_payload(
     payload: &mut [u8],
 ) -> Result<(), PayloadFault> {
     for hop in keys.hops().iter().rev() {
-        lioness::encrypt(&hop.payload_key(version), payload)?;
+        lioness::encrypt(backend(), &hop.payload_key(version), payload)?;
     }
     Ok(())
 }

@@ -126,7 +126,7 @@ pub fn payload_key(seed: &[u8; PAYLOAD_KEY_SEED_LEN]) -> Zeroizing<[u8; PAYLOAD_
 /// [`Error::InvalidPayload`] if it has fewer than
 /// [`MIN_PAYLOAD_LEN`](crate::MIN_PAYLOAD_LEN) bytes.
 pub fn lioness_encrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<(), Error> {
-    lioness::encrypt(key, block).map_err(Error::InvalidPayload)
+    lioness::encrypt(backend(), key, block).map_err(Error::InvalidPayload)
 }
 
 /// Decrypts one LIONESS block in place.
@@ -136,7 +136,7 @@ pub fn lioness_encrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<
 /// [`Error::InvalidPayload`] if it has fewer than
 /// [`MIN_PAYLOAD_LEN`](crate::MIN_PAYLOAD_LEN) bytes.
 pub fn lioness_decrypt(key: &[u8; PAYLOAD_KEY_LEN], block: &mut [u8]) -> Result<(), Error> {
-    lioness::decrypt(key, block).map_err(Error::InvalidPayload)
+    lioness::decrypt(backend(), key, block).map_err(Error::InvalidPayload)
 }
 
 /// The version number that a packet's routing record states, at a node of the later family; at one

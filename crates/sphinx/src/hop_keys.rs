@@ -1,7 +1,7 @@
 //! The keys of one hop, all derived from the secret it shares with the sender.
 //!
-//! Budget: 37 SHA-256 compressions for the key block, 2 µs; later versions expand the payload key's
-//! seed for 1.4 µs more.
+//! Budget: 37 SHA-256 compressions for the key block, 2 µs, in a batch with AVX-512 0.5 µs; later
+//! versions expand the payload key's seed for 1.4 µs more.
 
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use hkdf::Hkdf;
@@ -45,7 +45,11 @@ pub(crate) struct HopKeys {
 
 impl HopKeys {
     pub(crate) fn derive(secret: &SharedSecret) -> Self {
-        let block = expand::<KEY_BLOCK_LEN>(secret);
+        Self::from_block(&expand(secret))
+    }
+
+    /// The keys that a key block consists of.
+    pub(crate) fn from_block(block: &[u8; KEY_BLOCK_LEN]) -> Self {
         let mut keys = Self::zero();
         let (stream_cipher, rest) = block.split_at(STREAM_CIPHER_KEY_LEN);
         let (mac, rest) = rest.split_at(MAC_KEY_LEN);
@@ -110,6 +114,14 @@ impl HopKeys {
     }
 }
 
+/// μ in a key block.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn mac_key(block: &[u8; KEY_BLOCK_LEN]) -> &[u8; MAC_KEY_LEN] {
+    block[STREAM_CIPHER_KEY_LEN..]
+        .first_chunk()
+        .expect("a key block is longer than its first two keys")
+}
+
 /// HKDF-SHA256 of a shared secret, without salt.
 pub(crate) fn expand<const LEN: usize>(secret: &SharedSecret) -> Zeroizing<[u8; LEN]> {
     let mut block = Zeroizing::new([0; LEN]);
@@ -131,7 +143,8 @@ pub(crate) fn payload_key_from_seed(
 }
 
 /// Transliterated Greek for Archimedes' "Give me a place to stand, and I shall move the earth."
-const KEY_BLOCK_INFO: &[u8] = b"Dwste mou enan moxlo arketa makru kai ena upomoxlio \
+pub(crate) const KEY_BLOCK_INFO: &[u8; 97] =
+    b"Dwste mou enan moxlo arketa makru kai ena upomoxlio \
     gia na ton topothetisw kai tha kinisw thn gh.";
 const PAYLOAD_KEY_SALT: &[u8] = b"sphinx-payload-key-V01-CS01-HKDF:SHA256-SALT";
 const PAYLOAD_KEY_INFO: &[u8] = b"sphinx-payload-key-V01-CS01-HKDF:SHA256-INFO";
@@ -139,7 +152,6 @@ const PAYLOAD_KEY_INFO: &[u8] = b"sphinx-payload-key-V01-CS01-HKDF:SHA256-INFO";
 const _: () = {
     assert!(KEY_BLOCK_LEN == 256);
     assert!(LATER_KEY_BLOCK_LEN == 288);
-    assert!(KEY_BLOCK_INFO.len() == 97);
 };
 
 #[cfg(test)]

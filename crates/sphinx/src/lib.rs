@@ -13,6 +13,8 @@ mod payload;
 mod process;
 mod route;
 mod scalar_mult;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 mod sizes;
 mod surb;
 mod version;

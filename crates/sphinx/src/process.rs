@@ -16,11 +16,11 @@ use crate::{
     delay::Delay,
     error::{Error, RoutingFault},
     header::{FINAL_FLAG, FORWARD_FLAG},
-    hop_keys::HopKeys,
+    hop_keys::{self, HopKeys},
     keys::{PrivateKey, PublicKey, SharedSecret},
-    lioness::{self, Encrypted},
+    lioness::{self, Encrypted, TOGETHER},
     route::{Destination, NodeAddress},
-    scalar_mult::{Integer, backend},
+    scalar_mult::{Backend, Integer, Point, backend},
     sizes::{
         GROUP_ELEMENT_LEN, HEADER_LEN, MAC_LEN, MIN_PACKET_LEN, PADDED_ROUTING_INFO_LEN,
         ROUTING_INFO_LEN, VERSION_LEN,
@@ -105,7 +105,9 @@ impl VerifiedHeader {
             let next_alpha = backend().mul(&self.blinding_scalar(), &alpha);
             packet[..GROUP_ELEMENT_LEN].copy_from_slice(&next_alpha);
         }
-        self.decrypt_payload(version, packet);
+        let Encrypted { key, block } = self.encrypted_payload(version, packet);
+        lioness::decrypt(backend(), &key, block)
+            .expect("the length was checked when the record was taken");
         Ok(peeled)
     }
 
@@ -116,7 +118,65 @@ impl VerifiedHeader {
         parts: &Parts<'_>,
     ) -> Result<Self, Error> {
         let keys = HopKeys::derive(secret);
-        if !bool::from(keys.header_mac(parts.routing_info).ct_eq(parts.mac)) {
+        let mac = keys.header_mac(parts.routing_info);
+        Self::compare(version, keys, &mac, parts)
+    }
+
+    /// [`check`](Self::check) of up to [`TOGETHER`] packets, side by side.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "no lanes")
+    )]
+    pub(crate) fn check_together(
+        backend: Backend,
+        version: Version,
+        secrets: &[Point],
+        parts: &[Option<Parts<'_>>],
+    ) -> [Option<Result<Self, Error>>; TOGETHER] {
+        let mut results = [const { None }; TOGETHER];
+        // One call for all lanes costs as much as the keys of three packets alone.
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lanes) = backend.avx512()
+            && secrets.len() >= 4
+            && let Some(first) = parts[0]
+        {
+            // Lanes without a packet do what the first one does.
+            let secret = |lane| secrets.get(lane).unwrap_or(&secrets[0]);
+            let parts = std::array::from_fn(|lane| match parts.get(lane) {
+                Some(&Some(parts)) => parts,
+                _ => first,
+            });
+            let blocks = lanes.key_blocks(&std::array::from_fn(secret));
+            let macs = lanes.header_macs(
+                &blocks.each_ref().map(hop_keys::mac_key),
+                &parts.map(|parts: Parts<'_>| parts.routing_info),
+            );
+            let lanes = blocks.iter().zip(macs).zip(&parts).take(secrets.len());
+            for (result, ((block, mac), parts)) in results.iter_mut().zip(lanes) {
+                *result = Some(Self::compare(
+                    version,
+                    HopKeys::from_block(block),
+                    &mac,
+                    parts,
+                ));
+            }
+            return results;
+        }
+        for (result, (secret, parts)) in results.iter_mut().zip(secrets.iter().zip(parts)) {
+            *result = parts
+                .as_ref()
+                .map(|parts| Self::check(version, &SharedSecret::from_point(*secret), parts));
+        }
+        results
+    }
+
+    fn compare(
+        version: Version,
+        keys: HopKeys,
+        mac: &[u8; MAC_LEN],
+        parts: &Parts<'_>,
+    ) -> Result<Self, Error> {
+        if !bool::from(mac.ct_eq(parts.mac)) {
             return Err(Error::InvalidHeader);
         }
         Ok(Self {
@@ -151,12 +211,6 @@ impl VerifiedHeader {
         self.keys.blinding_scalar(self.version.blinding())
     }
 
-    /// Takes one layer of encryption off the payload of a packet whose record was taken.
-    fn decrypt_payload(&self, version: Version, packet: &mut [u8]) {
-        let Encrypted { key, block } = self.encrypted_payload(version, packet);
-        lioness::decrypt(&key, block).expect("the length was checked when the record was taken");
-    }
-
     /// The payload of a packet whose record was taken, and the key of its outermost layer.
     pub(crate) fn encrypted_payload<'p>(
         &self,
@@ -184,6 +238,7 @@ impl std::fmt::Debug for VerifiedHeader {
 }
 
 /// A packet taken apart.
+#[derive(Clone, Copy)]
 pub(crate) struct Parts<'p> {
     pub(crate) alpha: &'p [u8; GROUP_ELEMENT_LEN],
     mac: &'p [u8; MAC_LEN],

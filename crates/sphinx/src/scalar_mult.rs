@@ -1,4 +1,4 @@
-//! Scalar multiplication on Curve25519, the one expensive operation of the format.
+//! Scalar multiplication on Curve25519, the most expensive operation of the format.
 //!
 //! Everything else in this crate calls [`backend`], which is chosen once by what the CPU can do.
 //! All backends are constant time and give the same bytes. Microseconds per product, Zen 4 at
@@ -8,16 +8,14 @@
 //! |---|---:|---:|---|
 //! | `portable` | 51 | 51 | curve25519-dalek |
 //! | `scalar` | 30 | 30 | [`scalar`]: 64-bit words |
-//! | `avx2x4` | 30 | 16 | [`simd`]: four lanes of AVX2; `scalar` for one alone |
-//! | `ifma8` | 13.5 | 5.1 | [`simd`]: eight lanes of AVX-512 IFMA |
+//! | `avx2x4` | 30 | 16 | [`simd`](crate::simd): four lanes of AVX2; `scalar` for one alone |
+//! | `ifma8` | 13.5 | 5.1 | [`simd`](crate::simd): eight lanes of AVX-512 IFMA |
 //!
 //! Unwrapping a packet takes two products at a forward hop and one at the last; building one for n
 //! hops takes n products and one of the base point.
 
-mod field;
+pub(crate) mod field;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
-mod simd;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +26,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 #[cfg(target_arch = "x86_64")]
-use self::simd::{Avx2, Ifma};
+use crate::simd::{Avx2, Avx512};
 
 /// A point's u-coordinate, 32 bytes little-endian.
 pub(crate) type Point = [u8; 32];
@@ -39,7 +37,8 @@ pub(crate) type Integer = [u8; 32];
 /// The environment variable that overrides the choice of the backend.
 pub const BACKEND_VARIABLE: &str = "SPHINX_BACKEND";
 
-/// An implementation of scalar multiplication that this machine can run.
+/// An implementation of scalar multiplication that this machine can run, and with `ifma8` of all that a
+/// batch does in lanes.
 ///
 /// The best one is chosen by itself. For tests, the environment variable [`BACKEND_VARIABLE`] may
 /// name another: `portable`, `scalar`, `avx2x4` or `ifma8`. All give the same bytes.
@@ -53,7 +52,7 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2x4(Avx2),
     #[cfg(target_arch = "x86_64")]
-    Ifma8(Ifma),
+    Ifma8(Avx512),
 }
 
 /// The environment asks for a backend that is not to be had.
@@ -114,7 +113,7 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             "avx2x4" => Avx2::new().map(Kind::Avx2x4),
             #[cfg(target_arch = "x86_64")]
-            "ifma8" => Ifma::new().map(Kind::Ifma8),
+            "ifma8" => Avx512::new().map(Kind::Ifma8),
             _ => None,
         };
         kind.map(Self).ok_or(BackendError::Unavailable { name })
@@ -132,6 +131,15 @@ impl Backend {
         }
     }
 
+    /// The registers in which this backend does the symmetric part, too.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn avx512(self) -> Option<Avx512> {
+        match self.0 {
+            Kind::Ifma8(avx512) => Some(avx512),
+            _ => None,
+        }
+    }
+
     fn best() -> Self {
         // On machines of 32 bits dalek, which has arithmetic for them, is the faster one.
         let without_lanes = if cfg!(target_pointer_width = "64") {
@@ -140,7 +148,7 @@ impl Backend {
             Kind::Portable
         };
         #[cfg(target_arch = "x86_64")]
-        let kind = Ifma::new()
+        let kind = Avx512::new()
             .map(Kind::Ifma8)
             .or_else(|| Avx2::new().map(Kind::Avx2x4))
             .unwrap_or(without_lanes);
@@ -160,7 +168,7 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2x4(_) => scalar::mul(integer, point),
             #[cfg(target_arch = "x86_64")]
-            Kind::Ifma8(ifma) => ifma.mul(integer, point),
+            Kind::Ifma8(avx512) => avx512.mul(integer, point),
         }
     }
 
@@ -181,8 +189,8 @@ impl Backend {
             }),
             // One call for eight lanes costs as much as 3.05 products alone.
             #[cfg(target_arch = "x86_64")]
-            Kind::Ifma8(ifma) => self.mul_in_lanes(4, pairs, |integers, points| {
-                ifma.mul_lanes(integers, points)
+            Kind::Ifma8(avx512) => self.mul_in_lanes(4, pairs, |integers, points| {
+                avx512.mul_lanes(integers, points)
             }),
         }
     }

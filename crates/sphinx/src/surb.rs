@@ -14,6 +14,7 @@ use crate::{
     lioness,
     payload::{self, recover_plaintext},
     route::{Destination, Hop, NodeAddress, check_route},
+    scalar_mult::backend,
     sizes::{
         HEADER_LEN, IDENTIFIER_LEN, MAX_HOPS, NODE_ADDRESS_LEN, PAYLOAD_KEY_LEN,
         PAYLOAD_KEY_SEED_LEN,
@@ -164,7 +165,7 @@ impl Surb {
                     payload_key_from_seed(key.first_chunk().expect(CHUNK))
                 }
             };
-            lioness::encrypt(&key, payload).map_err(Error::InvalidPayload)?;
+            lioness::encrypt(backend(), &key, payload).map_err(Error::InvalidPayload)?;
         }
         Ok(packet)
     }
@@ -288,11 +289,11 @@ impl SurbRecovery {
         let mut last_key = None;
         for seed in seeds.rchunks_exact(PAYLOAD_KEY_SEED_LEN) {
             let key = keys(seed);
-            lioness::encrypt(&key, payload).map_err(Error::InvalidPayload)?;
+            lioness::encrypt(backend(), &key, payload).map_err(Error::InvalidPayload)?;
             last_key.get_or_insert(key);
         }
         let last_key = last_key.expect("both constructors make one seed or more");
-        lioness::decrypt(&last_key, payload).map_err(Error::InvalidPayload)?;
+        lioness::decrypt(backend(), &last_key, payload).map_err(Error::InvalidPayload)?;
         recover_plaintext(payload)
     }
 }

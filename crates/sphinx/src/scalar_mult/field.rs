@@ -15,27 +15,27 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroize;
 
 /// (A − 2)/4 of the curve v² = u³ + A·u² + u, A = 486,662.
-pub(super) const A24: u64 = 121_665;
+pub(crate) const A24: u64 = 121_665;
 
 /// A number below 2^256, for its residue modulo p.
 #[derive(Clone, Copy, Debug, Zeroize)]
-pub(super) struct Element([u64; 4]);
+pub(crate) struct Element([u64; 4]);
 
 impl Element {
-    pub(super) const ZERO: Self = Self([0; 4]);
-    pub(super) const ONE: Self = Self([1, 0, 0, 0]);
+    pub(crate) const ZERO: Self = Self([0; 4]);
+    pub(crate) const ONE: Self = Self([1, 0, 0, 0]);
 
     /// From 32 bytes, little-endian. Bit 255 is ignored; p to 2^255 − 1 are second names of 0 to
     /// 18. Narrow.
     #[inline]
-    pub(super) fn from_bytes(bytes: &[u8; 32]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
         let [w0, w1, w2, w3] = words(bytes);
         Self([w0, w1, w2, w3 & TOP_MASK])
     }
 
     /// From limbs that weigh 2^0, 2^51, 2^102, 2^153 and 2^204, all below 2^52. Loose.
     #[inline]
-    pub(super) fn from_limbs(limbs: [u64; 5]) -> Self {
+    pub(crate) fn from_limbs(limbs: [u64; 5]) -> Self {
         debug_assert!(limbs.iter().all(|&limb| limb < 1 << 52));
         // The sum is below 2^52 · (1 + 2^51 + … + 2^204) < 2^256 + 2^206, and the top limb of
         // what is handed in here is below 2^51 + 2^42; the last word is asserted to be whole.
@@ -50,7 +50,7 @@ impl Element {
 
     /// The limbs that weigh 2^0, 2^51, 2^102, 2^153 and 2^204, of a number below 2^255.
     #[inline]
-    pub(super) fn to_limbs(self) -> [u64; 5] {
+    pub(crate) fn to_limbs(self) -> [u64; 5] {
         const MASK: u64 = (1 << 51) - 1;
         let Self([w0, w1, w2, w3]) = self;
         debug_assert!(w3 <= TOP_MASK);
@@ -65,7 +65,7 @@ impl Element {
 
     /// The one number below p that is congruent to this loose one, 32 bytes, little-endian.
     #[inline]
-    pub(super) fn to_bytes(self) -> [u8; 32] {
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
         // 2^255 ≡ 19: now below 2^255 + 19.
         let Self([w0, w1, w2, w3]) = self;
         let v = add_word([w0, w1, w2, w3 & TOP_MASK], 19 * (w3 >> 63));
@@ -83,7 +83,7 @@ impl Element {
 
     /// Sum of two narrow elements; loose.
     #[inline(always)]
-    pub(super) fn add(self, other: Self) -> Self {
+    pub(crate) fn add(self, other: Self) -> Self {
         let (Self(a), Self(b)) = (self.narrow(), other.narrow());
         let (w0, carry) = add(a[0], b[0], false);
         let (w1, carry) = add(a[1], b[1], carry);
@@ -97,7 +97,7 @@ impl Element {
 
     /// Difference of two narrow elements; loose.
     #[inline(always)]
-    pub(super) fn sub(self, other: Self) -> Self {
+    pub(crate) fn sub(self, other: Self) -> Self {
         let (Self(a), Self(b)) = (self.narrow(), other.narrow());
         let (w0, borrow) = sub(a[0], b[0], false);
         let (w1, borrow) = sub(a[1], b[1], borrow);
@@ -115,7 +115,7 @@ impl Element {
 
     /// Product of two loose elements; narrow.
     #[inline(always)]
-    pub(super) fn mul(self, other: Self) -> Self {
+    pub(crate) fn mul(self, other: Self) -> Self {
         let (Self(a), Self(b)) = (self, other);
         let (r0, sum) = multiply_add([0; 4], a[0], b);
         let (r1, sum) = multiply_add(sum, a[1], b);
@@ -126,7 +126,7 @@ impl Element {
 
     /// Square of a loose element; narrow.
     #[inline(always)]
-    pub(super) fn square(self) -> Self {
+    pub(crate) fn square(self) -> Self {
         let Self(a) = self;
         // The sum of aᵢ·aⱼ for i < j is below 2^511, a half of what is below 2^512: it fits words 1 to 7,
         // and its double as well. A high word is below 2^64 − 1: it takes a carry.
@@ -174,14 +174,14 @@ impl Element {
 
     /// Product of a loose element and [`A24`]; narrow.
     #[inline(always)]
-    pub(super) fn mul_a24(self) -> Self {
+    pub(crate) fn mul_a24(self) -> Self {
         let (r0, [r1, r2, r3, r4]) = multiply_add([0; 4], A24, self.0);
         fold_top([r0, r1, r2, r3], r4)
     }
 
     /// The inverse of a loose element, by Fermat: the power 2^255 − 21. Zero becomes zero.
     #[inline(never)]
-    pub(super) fn invert(self) -> Self {
+    pub(crate) fn invert(self) -> Self {
         let z2 = self.square();
         let z9 = z2.square_times(2).mul(self);
         let z11 = z9.mul(z2);
@@ -208,7 +208,7 @@ impl Element {
 
     /// `if_set` or `if_clear`. (`Choice` keeps the compiler from making a branch of it.)
     #[inline(always)]
-    pub(super) fn select(choice: Choice, if_set: Self, if_clear: Self) -> Self {
+    pub(crate) fn select(choice: Choice, if_set: Self, if_clear: Self) -> Self {
         let (Self(a), Self(b)) = (if_set, if_clear);
         let mask = u64::conditional_select(&0, &u64::MAX, choice);
         Self([
@@ -239,7 +239,7 @@ impl Element {
 /// x/z of every pair of loose elements as canonical bytes, 0 where z is 0, at the price of one
 /// inversion in all (Montgomery's trick, zeros being replaced by ones first). Constant time.
 #[inline]
-pub(super) fn quotients<const N: usize>(x: &[Element; N], z: &[Element; N]) -> [[u8; 32]; N] {
+pub(crate) fn quotients<const N: usize>(x: &[Element; N], z: &[Element; N]) -> [[u8; 32]; N] {
     // before[i] is the product of z[0] to z[i − 1].
     let mut zeros = [Choice::from(0); N];
     let mut nonzero = *z;
@@ -267,14 +267,14 @@ pub(super) fn quotients<const N: usize>(x: &[Element; N], z: &[Element; N]) -> [
 
 /// 32 bytes as four words.
 #[inline(always)]
-pub(super) fn words(bytes: &[u8; 32]) -> [u64; 4] {
+pub(crate) fn words(bytes: &[u8; 32]) -> [u64; 4] {
     let (chunks, _) = bytes.as_chunks::<8>();
     [0, 1, 2, 3].map(|i| u64::from_le_bytes(chunks[i]))
 }
 
 /// One bit, 0 or 1.
 #[inline(always)]
-pub(super) fn bit(words: &[u64; 4], position: usize) -> u8 {
+pub(crate) fn bit(words: &[u64; 4], position: usize) -> u8 {
     u8::from((words[position / 64] >> (position % 64)) & 1 == 1)
 }
 

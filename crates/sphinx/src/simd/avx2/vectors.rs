@@ -22,7 +22,7 @@ use std::{
     ops::Deref,
 };
 
-use super::super::super::field::{A24, Element};
+use crate::scalar_mult::field::{A24, Element};
 
 /// The number of lanes.
 pub(in super::super) const LANES: usize = 4;

@@ -11,10 +11,8 @@ use std::arch::x86_64::{
 
 use zeroize::Zeroize;
 
-use super::{
-    super::field::{Element, quotients},
-    transposed,
-};
+use super::transposed;
+use crate::scalar_mult::field::{Element, quotients};
 
 mod vectors;
 
@@ -35,7 +33,7 @@ pub(super) fn mul(integers: &[[u8; 32]; LANES], points: &[[u8; 32]; LANES]) -> [
     state.finish()
 }
 
-/// Where the ladders stand, as in [`scalar`](super::super::scalar): of the pair k·P and (k + 1)·P, the one
+/// Where the ladders stand, as in `scalar_mult::scalar`: of the pair k·P and (k + 1)·P, the one
 /// that was doubled last and the sum. In lanes whose last bit is 1 the sum is k·P.
 struct State {
     double: [Narrow; 2],

@@ -18,7 +18,7 @@ mod vectors;
 pub(super) mod x1;
 pub(super) mod x8;
 
-use super::super::field::A24;
+use crate::scalar_mult::field::A24;
 
 /// The low 51 bits.
 const MASK: u64 = (1 << 51) - 1;

@@ -26,10 +26,8 @@ use std::arch::x86_64::{
 use subtle::Choice;
 use zeroize::Zeroize;
 
-use super::{
-    super::super::field::{A24, Element, bit, quotients, words},
-    CARRIABLE, FACTOR, MASK, MULTIPLE_OF_P, PRODUCT,
-};
+use super::{CARRIABLE, FACTOR, MASK, MULTIPLE_OF_P, PRODUCT};
+use crate::scalar_mult::field::{A24, Element, bit, quotients, words};
 
 vectors!("avx512f,avx512dq,avx512vl,avx512ifma", __m256i);
 

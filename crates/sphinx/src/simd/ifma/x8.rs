@@ -17,13 +17,8 @@ use std::arch::x86_64::{
 
 use zeroize::Zeroize;
 
-use super::{
-    super::{
-        super::field::{A24, Element, quotients},
-        transposed,
-    },
-    CARRIABLE, FACTOR, MASK, MULTIPLE_OF_P, PRODUCT,
-};
+use super::{super::transposed, CARRIABLE, FACTOR, MASK, MULTIPLE_OF_P, PRODUCT};
+use crate::scalar_mult::field::{A24, Element, quotients};
 
 vectors!("avx512f,avx512dq,avx512vl,avx512ifma", __m512i);
 
@@ -49,7 +44,7 @@ pub(in super::super) fn mul(
     state.finish()
 }
 
-/// Where the ladders stand, as in [`scalar`](super::super::super::scalar): of the pair k·P and (k + 1)·P, the one
+/// Where the ladders stand, as in `scalar_mult::scalar`: of the pair k·P and (k + 1)·P, the one
 /// that was doubled last and the sum. In lanes whose last bit is 1 the sum is k·P.
 struct State {
     double: [Product; 2],
