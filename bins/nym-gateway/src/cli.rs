@@ -248,6 +248,7 @@ fn explain(error: &GatewayError) -> Failure {
         GatewayError::Bind { .. } => {
             failure.advice("choose others with --host, --mix-port, --clients-port and --http-api")
         }
+        GatewayError::ReplayJournal(error) => failure.advice(error.advice()),
         GatewayError::Store(_) => failure.advice(
             "choose another file with --clients-ledger, or end the program that uses this one",
         ),

@@ -17,7 +17,7 @@ use nym_node::http::Description;
 use nym_node::keys::NodeKeys;
 use nym_node::pipeline::{self, Parts, PipelineError, Role};
 use nym_node::processor::{MAX_DELAY, Processor};
-use nym_node::replay::ReplayFilter;
+use nym_node::replay_journal::{ReplayJournalError, ReplayMemory};
 use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::gateway::ConnectionId;
@@ -84,6 +84,9 @@ pub enum GatewayError {
     /// Packet processing ended by a defect.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The replay journal cannot be used.
+    #[error(transparent)]
+    ReplayJournal(#[from] ReplayJournalError),
     /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -94,12 +97,14 @@ pub enum GatewayError {
 
 /// A gateway whose ports are bound and whose database is open, and which has not begun to work.
 pub struct Gateway {
+    clock: Clock,
     config: Config,
     keys: NodeKeys,
     mix: Listener,
     clients: Listener,
     http: Option<HttpServer>,
     directory: Option<Directory>,
+    replay: ReplayMemory,
     store: Store,
 }
 
@@ -117,8 +122,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Keys`], [`GatewayError::Bind`], [`GatewayError::Directory`] or
-    /// [`GatewayError::Store`].
+    /// [`GatewayError::Keys`], [`GatewayError::Bind`], [`GatewayError::Directory`],
+    /// [`GatewayError::ReplayJournal`] or [`GatewayError::Store`].
     pub async fn bind(config: Config) -> Result<Self, GatewayError> {
         let keys = NodeKeys::load_or_create(&config.keys, &mut entropy())?;
         let directory = match config.validators.as_slice() {
@@ -135,14 +140,24 @@ impl Gateway {
             ),
             None => None,
         };
+        let clock = Clock::start();
+        let replay = ReplayMemory::open(
+            &config.keys.replay_journal(),
+            &keys.sphinx.public_key(),
+            config.replay,
+            clock.now(),
+            &mut entropy(),
+        )?;
         let store = Store::open(&config.database, config.quotas)?;
         Ok(Self {
+            clock,
             config,
             keys,
             mix,
             clients,
             http,
             directory,
+            replay,
             store,
         })
     }
@@ -195,16 +210,17 @@ impl Gateway {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), GatewayError> {
         let own = self.announced_as();
         let Self {
+            clock,
             config,
             keys,
             mix,
             clients,
             http,
             directory,
+            replay,
             store,
         } = self;
         let identity = Arc::new(keys.identity);
-        let clock = Clock::start();
         let counters = Counters::start();
         let connections = Connections::new(config.connections, entropy());
         let exit = Exit {
@@ -237,7 +253,7 @@ impl Gateway {
             processor: Processor::new(keys.sphinx, MAX_DELAY),
             queue_limits: QueueLimits::default(),
             read_timeouts: ReadTimeouts::default(),
-            replay: ReplayFilter::new(config.replay, clock.now(), &mut entropy()),
+            replay,
             role: Role::Gateway(mailroom),
             workers: config.workers,
         };

@@ -262,6 +262,7 @@ fn explain(error: &MixnodeError) -> Failure {
         MixnodeError::Bind { .. } => {
             failure.advice("choose others with --host, --mix-port and --http-api-port")
         }
+        MixnodeError::ReplayJournal(error) => failure.advice(error.advice()),
         _ => failure,
     }
 }

@@ -54,7 +54,7 @@ use nym_node::http::router;
 use nym_node::keys::NodeKeys;
 use nym_node::pipeline::{self, Parts, PipelineError, Role};
 use nym_node::processor::Processor;
-use nym_node::replay::ReplayFilter;
+use nym_node::replay_journal::{ReplayJournalError, ReplayMemory};
 use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::validator::announcement::AnnouncedNode;
@@ -106,6 +106,9 @@ pub enum MixnodeError {
     /// Packet processing ended by a defect.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// The replay journal cannot be used.
+    #[error(transparent)]
+    ReplayJournal(#[from] ReplayJournalError),
 }
 
 /// Where a node listens.
@@ -119,11 +122,13 @@ pub struct Addresses {
 
 /// A mix node whose ports are bound and which has not begun to work.
 pub struct Mixnode {
+    clock: Clock,
     config: Config,
     directory: Directory,
     http: HttpServer,
     keys: NodeKeys,
     listener: Listener,
+    replay: ReplayMemory,
 }
 
 /// Binds a node and runs it until `shutdown` is cancelled.
@@ -135,10 +140,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Mixn
 }
 
 impl Mixnode {
-    /// Reads the keys, making them if there are none, and binds the ports.
+    /// Reads the keys, making them if there are none, and the replay journal, and binds the ports.
     ///
     /// # Errors
-    /// [`MixnodeError::Keys`], [`MixnodeError::Bind`] or [`MixnodeError::Directory`].
+    /// [`MixnodeError::Keys`], [`MixnodeError::Bind`], [`MixnodeError::Directory`] or
+    /// [`MixnodeError::ReplayJournal`].
     pub async fn bind(config: Config) -> Result<Self, MixnodeError> {
         let keys = NodeKeys::load_or_create(&config.keys, &mut entropy())?;
         let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())?;
@@ -153,12 +159,22 @@ impl Mixnode {
         let http = HttpServer::bind(pages, HttpLimits::default())
             .await
             .map_err(failed(pages))?;
+        let clock = Clock::start();
+        let replay = ReplayMemory::open(
+            &config.keys.replay_journal(),
+            &keys.sphinx.public_key(),
+            config.replay,
+            clock.now(),
+            &mut entropy(),
+        )?;
         Ok(Self {
+            clock,
             config,
             directory,
             http,
             keys,
             listener,
+            replay,
         })
     }
 
@@ -207,17 +223,16 @@ impl Mixnode {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), MixnodeError> {
         let own = self.announced_as();
         let Self {
+            clock,
             config,
             directory,
             http,
             keys,
             listener,
+            replay,
         } = self;
-        let clock = Clock::start();
         let counters = Counters::start();
-        let mut rng = entropy();
         let connections = Connections::new(config.connections, entropy());
-        let replay = ReplayFilter::new(config.replay, clock.now(), &mut rng);
         let announced = AnnouncedNode::MixNode(own.clone());
         let announcer = Announcer::new(directory.clone(), announced, Arc::new(keys.identity));
         let pages = router(counters.clone(), config.description, announcer.announced());

@@ -39,6 +39,13 @@ impl KeyPaths {
         }
     }
 
+    /// Where the tags of packets that the Sphinx key has opened are: beside it, as they mean nothing
+    /// without it. See [`replay_journal`](crate::replay_journal).
+    #[must_use]
+    pub fn replay_journal(&self) -> PathBuf {
+        self.private_sphinx.with_file_name("replay.journal")
+    }
+
     /// Whether at least one of the private keys is there.
     #[must_use]
     pub fn exist(&self) -> bool {

@@ -19,6 +19,7 @@
 //! | Module | Does |
 //! |---|---|
 //! | [`pipeline`] | moves packets from links through workers and the delay queue to links |
+//! | [`replay_journal`] | keeps what the replay filter knows over restarts |
 //! | [`counters`] | counts for all tasks, and publishes in steps |
 //! | [`announce`] | tells the validators, again and again, that the node is there |
 //! | [`http`] | answers `/stats`, `/description` and `/health` |
@@ -61,4 +62,5 @@ pub mod keys;
 pub mod pipeline;
 pub mod processor;
 pub mod replay;
+pub mod replay_journal;
 pub mod stats;

@@ -49,7 +49,8 @@ use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::listener::Listener;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{JoinSet, spawn_blocking, yield_now};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::schedule::{CloseOnDrop, Delayed, Waiting};
@@ -58,7 +59,7 @@ use crate::delay_queue::QueueLimits;
 use crate::processor::{
     BatchRoom, Delivery, Forward, Processed, Processor, RejectCounts, Rejection,
 };
-use crate::replay::ReplayFilter;
+use crate::replay_journal::{ReplayMemory, ReplaySyncer, SYNC_EVERY};
 
 /// Batches that wait for one worker at most.
 pub const BATCHES_QUEUED: usize = 16;
@@ -122,7 +123,7 @@ pub struct Parts<D> {
     /// How long a link may be silent.
     pub read_timeouts: ReadTimeouts,
     /// What remembers packets.
-    pub replay: ReplayFilter,
+    pub replay: ReplayMemory,
     /// What is done with opened packets.
     pub role: Role<D>,
     /// Tasks that do cryptography at a time.
@@ -164,6 +165,9 @@ pub async fn run<D: Deliver>(
         move || schedule::run(&waiting, &exit, clock)
     });
 
+    let syncer = parts.replay.syncer();
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(sync_regularly(syncer.clone()));
     let workshop = Arc::new(Workshop {
         clock,
         exit,
@@ -209,7 +213,26 @@ pub async fn run<D: Deliver>(
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|_| PipelineError)?;
     }
+    upkeep.shutdown().await;
+    sync(syncer).await;
     Ok(())
+}
+
+async fn sync_regularly(syncer: ReplaySyncer) {
+    loop {
+        sleep(SYNC_EVERY).await;
+        sync(syncer.clone()).await;
+    }
+}
+
+/// Forces what is recorded to the disk. A disk that fails is told about; what it holds will do
+/// unless the machine loses power.
+async fn sync(syncer: ReplaySyncer) {
+    match spawn_blocking(move || syncer.sync()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot synchronise the replay journal"),
+        Err(error) => tracing::error!(%error, "synchronising the replay journal failed"),
+    }
 }
 
 /// Hands what one connection sends to the workers, until it ends or `stop` is cancelled.
@@ -269,7 +292,7 @@ struct Workshop<D> {
     clock: Clock,
     exit: Exit,
     processor: Processor,
-    replay: Mutex<ReplayFilter>,
+    replay: Mutex<ReplayMemory>,
     role: Role<D>,
     waiting: CloseOnDrop,
 }
@@ -290,27 +313,33 @@ impl<D: Deliver> Workshop<D> {
             }
             while !frames.is_empty() {
                 let count = frames.len().min(PACKETS_PER_TURN);
+                let mut unrecorded = 0;
                 self.processor.process_batch(
                     &mut room,
                     frames.drain(..count),
-                    |headers| self.lock_replay().check_headers(self.clock.now(), headers),
+                    |headers| {
+                        let now = self.clock.now();
+                        unrecorded = self.lock_replay().check_headers(now, headers);
+                    },
                     &mut done,
                 );
-                self.finish(&mut done, &mut delayed).await;
+                self.finish(&mut done, unrecorded, &mut delayed).await;
                 yield_now().await;
             }
         }
     }
 
-    /// Held for a few lookups; a panic in it would leave a set that is still a set.
-    fn lock_replay(&self) -> MutexGuard<'_, ReplayFilter> {
+    /// Held for a few lookups and one write to a file, which the operating system buffers; a panic in it would leave a set that is still a set.
+    fn lock_replay(&self) -> MutexGuard<'_, ReplayMemory> {
         self.replay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes on what became of a batch. `delayed` is room, empty before and after.
+    /// Passes on what became of a batch. Of the packets that seem replayed, some may just not have
+    /// been recorded. `delayed` is room, empty before and after.
     async fn finish(
         &self,
         done: &mut Vec<Result<Processed, Rejection>>,
+        unrecorded: u64,
         delayed: &mut Vec<Delayed>,
     ) {
         let now = self.clock.now();
@@ -339,6 +368,8 @@ impl<D: Deliver> Workshop<D> {
             }
         }
         self.waiting.waiting.hold(delayed, &self.exit);
+        rejected.replayed = rejected.replayed.saturating_sub(unrecorded);
+        rejected.unrecorded += unrecorded;
         if rejected.total() > 0 {
             self.exit.counters.record_rejected(&rejected);
         }

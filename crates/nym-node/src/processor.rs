@@ -248,6 +248,8 @@ pub struct RejectCounts {
     pub misdirected: u64,
     /// Seen before.
     pub replayed: u64,
+    /// Could not be recorded against replays, and so not be sent on.
+    pub unrecorded: u64,
 }
 
 impl RejectCounts {
@@ -277,6 +279,7 @@ impl RejectCounts {
         self.invalid_routing += other.invalid_routing;
         self.misdirected += other.misdirected;
         self.replayed += other.replayed;
+        self.unrecorded += other.unrecorded;
     }
 
     /// Packets dropped for any reason.
@@ -288,6 +291,7 @@ impl RejectCounts {
             + self.invalid_routing
             + self.misdirected
             + self.replayed
+            + self.unrecorded
     }
 }
 
@@ -450,7 +454,16 @@ mod tests {
             many.processor.process_batch(
                 &mut room,
                 batch.iter().cloned(),
-                |headers| many.filter.check_headers(Timestamp::ZERO, headers),
+                |headers| {
+                    for header in headers {
+                        if let Ok(verified) = header
+                            && many.filter.check(Timestamp::ZERO, verified.mac())
+                                == Freshness::Replayed
+                        {
+                            *header = Err(sphinx::Error::Replayed);
+                        }
+                    }
+                },
                 &mut done,
             );
         }

@@ -39,7 +39,6 @@ use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use nym_packet::time::Timestamp;
 use rand_core::CryptoRng;
-use sphinx::VerifiedHeader;
 
 /// Length of a tag, γ of a Sphinx header, in bytes.
 pub const TAG_LEN: usize = 16;
@@ -80,6 +79,8 @@ pub struct ReplayFilter {
     current: Generation,
     previous: Generation,
     current_since: Timestamp,
+    /// Generations that have begun since the first.
+    generation: u64,
 }
 
 /// Tags under the permutation. Their bits are already uniform, so they are their own hash.
@@ -100,6 +101,7 @@ impl ReplayFilter {
             // Takes its memory when the first generation ends; many nodes never get there.
             previous: Generation::default(),
             current_since: now,
+            generation: 0,
         }
     }
 
@@ -124,22 +126,6 @@ impl ReplayFilter {
         Freshness::Fresh
     }
 
-    /// [`check`](Self::check) of each header that was verified, in their order; the replayed ones
-    /// become [`sphinx::Error::Replayed`].
-    pub fn check_headers(
-        &mut self,
-        now: Timestamp,
-        headers: &mut [Result<VerifiedHeader, sphinx::Error>],
-    ) {
-        for header in headers {
-            if let Ok(verified) = header
-                && self.check(now, verified.mac()) == Freshness::Replayed
-            {
-                *header = Err(sphinx::Error::Replayed);
-            }
-        }
-    }
-
     /// Tags remembered at present, at most twice the capacity.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -152,11 +138,25 @@ impl ReplayFilter {
         self.len() == 0
     }
 
+    /// Ends the current generation before its time, as when it is read from a file.
+    pub fn begin_generation(&mut self, now: Timestamp) {
+        if !self.current.is_empty() {
+            self.rotate(now);
+        }
+    }
+
+    /// The number of the current generation, which grows when it ends.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     fn rotate(&mut self, now: Timestamp) {
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.clear();
         self.current.reserve(self.limits.capacity.get());
         self.current_since = now;
+        self.generation += 1;
     }
 }
 

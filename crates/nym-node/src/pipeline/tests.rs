@@ -22,6 +22,8 @@ use crate::replay::ReplayLimits;
 /// A relay, the link to it, and the place where it sends packets.
 struct Bench {
     counters: Counters,
+    /// Where the replay journal is.
+    home: tempfile::TempDir,
     link: TcpStream,
     next_hop: TcpListener,
     node: SocketAddr,
@@ -36,12 +38,25 @@ fn node_key() -> PrivateKey {
 
 impl Bench {
     async fn start<D: Deliver>(role: Role<D>) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), role).await
+    }
+
+    async fn start_in<D: Deliver>(home: tempfile::TempDir, role: Role<D>) -> Self {
         let any_port = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(any_port, ListenerLimits::default())
             .await
             .unwrap();
         let (clock, counters) = (Clock::start(), Counters::start());
         let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let journal = home.path().join("replay.journal");
+        let replay = ReplayMemory::open(
+            &journal,
+            &node_key().public_key(),
+            ReplayLimits::default(),
+            clock.now(),
+            &mut rng,
+        )
+        .unwrap();
         let parts = Parts {
             clock,
             connections: Connections::new(ConnectionsConfig::default(), nym_daemon::entropy()),
@@ -49,7 +64,7 @@ impl Bench {
             processor: Processor::new(node_key(), MAX_DELAY),
             queue_limits: QueueLimits::default(),
             read_timeouts: ReadTimeouts::default(),
-            replay: ReplayFilter::new(ReplayLimits::default(), clock.now(), &mut rng),
+            replay,
             role,
             workers: NonZeroUsize::new(2).unwrap(),
         };
@@ -58,6 +73,7 @@ impl Bench {
         tasks.spawn(run(parts, listener, shutdown.clone()));
         Self {
             counters,
+            home,
             link: TcpStream::connect(node).await.unwrap(),
             next_hop: TcpListener::bind(any_port).await.unwrap(),
             node,
@@ -121,11 +137,13 @@ impl Bench {
         frames
     }
 
-    async fn stop(mut self) {
+    /// Gives the directory that the node leaves.
+    async fn stop(mut self) -> tempfile::TempDir {
         self.shutdown.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             assert_eq!(ended.unwrap(), Ok(()));
         }
+        self.home
     }
 }
 
@@ -296,4 +314,20 @@ async fn the_scheduler_sleeps_again_when_an_earlier_packet_comes() {
     let received = bench.receive(1).await;
     assert_eq!(received[0].size(), PacketSize::Regular);
     bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_packet_from_before_a_restart_is_a_replay() {
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let frame = bench.frame(PacketSize::Ack, Duration::ZERO, false);
+    bench.send(std::slice::from_ref(&frame)).await;
+    assert_eq!(bench.receive(1).await.len(), 1);
+    let home = bench.stop().await;
+    let mut bench = Bench::start_in(home, Role::mix_node()).await;
+    let other = bench.frame(PacketSize::Regular, Duration::ZERO, false);
+    bench.send(&[frame, other]).await;
+    assert_eq!(bench.receive(1).await[0].size(), PacketSize::Regular);
+    let counters = bench.counters.clone();
+    bench.stop().await;
+    assert_eq!(counters.rejected().replayed, 1);
 }
