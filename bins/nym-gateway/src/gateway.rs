@@ -196,6 +196,7 @@ impl Gateway {
             sphinx_key: public_key_to_base58(&self.sphinx_key()),
             identity_key: self.identity().to_string(),
             version: PROTOCOL_VERSION.to_owned(),
+            tls: None,
         }
     }
 

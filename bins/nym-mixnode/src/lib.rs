@@ -211,6 +211,7 @@ impl Mixnode {
             sphinx_key: public_key_to_base58(&self.sphinx_key()),
             identity_key: self.identity().to_string(),
             version: PROTOCOL_VERSION.to_owned(),
+            tls: None,
         }
     }
 

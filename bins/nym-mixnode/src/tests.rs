@@ -39,6 +39,7 @@ fn mix_node(host: &str, mix_port: u16, identity_key: &str) -> MixNode {
         sphinx_key: String::new(),
         identity_key: identity_key.to_owned(),
         version: PROTOCOL_VERSION.to_owned(),
+        tls: None,
     }
 }
 

@@ -89,6 +89,7 @@ fn mix_node(seed: u8, host: &str) -> MixNode {
         sphinx_key: key.clone(),
         identity_key: key,
         version: "0.11.0".to_owned(),
+        tls: None,
     }
 }
 
@@ -110,6 +111,7 @@ fn gateway_announcement(seed: u8, timestamp: u64) -> Announcement {
         sphinx_key: key.clone(),
         identity_key: key,
         version: "0.11.0".to_owned(),
+        tls: None,
     };
     Announcement::sign(AnnouncedNode::Gateway(node), timestamp, &identity(seed))
 }

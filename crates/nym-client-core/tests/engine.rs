@@ -54,6 +54,7 @@ impl Net {
                 sphinx_key: key.public_key(),
                 mix_address: address.socket_addr(),
                 layer,
+                speaks_tls: true,
             }]
         };
         let topology = Topology {
@@ -63,6 +64,7 @@ impl Net {
                 sphinx_key: nodes[3].1.public_key(),
                 mix_address: nodes[3].0.socket_addr(),
                 client_address: "ws://127.0.0.1:9000".to_owned(),
+                speaks_tls: true,
             }],
         };
         Self {

@@ -199,6 +199,7 @@ mod tests {
             sphinx_key: "11111111111111111111111111111111".to_owned(),
             identity_key: identity.public_key().to_string(),
             version: "0.11.0".to_owned(),
+            tls: None,
         };
         let directory = Directory::new(vec![validator], DirectoryLimits::default()).unwrap();
         let announcer = Announcer::new(directory, AnnouncedNode::Gateway(gateway), identity);

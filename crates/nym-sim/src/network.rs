@@ -84,6 +84,7 @@ impl Network {
                     sphinx_key: key.public_key(),
                     mix_address: hop.socket_addr(),
                     layer,
+                    speaks_tls: true,
                 });
                 mixnodes.insert(hop, SimMixnode::new(key, &mut rng));
             }
@@ -97,6 +98,7 @@ impl Network {
                 sphinx_key: key.public_key(),
                 mix_address: hop.socket_addr(),
                 client_address: format!("ws://{}:9000", hop.socket_addr().ip()),
+                speaks_tls: true,
             });
             let gateway = SimGateway::new(identity, key, config.inbox_messages_max, &mut rng);
             gateways.push((hop, gateway));

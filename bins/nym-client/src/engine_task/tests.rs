@@ -119,6 +119,7 @@ fn topology() -> Topology {
             sphinx_key: sphinx_key(),
             mix_address,
             layer,
+            speaks_tls: true,
         }]
     };
     Topology {
@@ -128,6 +129,7 @@ fn topology() -> Topology {
             sphinx_key: sphinx_key(),
             mix_address,
             client_address: "ws://10.0.0.1:9000".to_owned(),
+            speaks_tls: true,
         }],
     }
 }

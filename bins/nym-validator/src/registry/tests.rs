@@ -24,6 +24,7 @@ fn mixnode(number: u32, at: u64) -> VerifiedAnnouncement {
         sphinx_key: key(number),
         identity_key: key(number),
         version: "0.11.0".to_owned(),
+        tls: None,
     };
     sign(AnnouncedNode::MixNode(node), number, at)
 }
@@ -37,6 +38,7 @@ fn gateway(number: u32, at: u64) -> VerifiedAnnouncement {
         sphinx_key: key(number),
         identity_key: key(number),
         version: "0.11.0".to_owned(),
+        tls: None,
     };
     sign(AnnouncedNode::Gateway(node), number, at)
 }

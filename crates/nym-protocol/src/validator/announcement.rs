@@ -11,14 +11,15 @@
 //! field(b"nym mix node announcement v1" | b"nym gateway announcement v1")
 //! field(host) field(mix_port) field(verloc_port, http_api_port | clients_port)
 //! field(location, gateways only) field(sphinx_key) field(identity_key) field(version)
-//! field(timestamp)
+//! field(timestamp) [field(tls)]
 //!
 //! field(x) = length of x in bytes (4, big-endian) ‖ x
 //! ```
 //!
 //! Texts are signed as they stand in JSON, ports as 2 bytes and the timestamp, in seconds since
-//! 1970, as 8 bytes, big-endian. Every field has a length, so no two announcements share their
-//! bytes.
+//! 1970, as 8 bytes, big-endian. A node that speaks TLS signs the number of its member `tls` as
+//! well, 4 bytes, so nobody on the way can make it look like a plain one. Every field has a length,
+//! so no two announcements share their bytes.
 
 use nym_packet::keys::{
     IdentityKeyPair, IdentityPublicKey, KeyError, Signature, public_key_from_base58,
@@ -240,30 +241,40 @@ fn check_node(node: &AnnouncedNode) -> Result<IdentityPublicKey, AnnouncementErr
 /// What is signed; the module documentation gives the layout.
 fn canonical_bytes(node: &AnnouncedNode, timestamp: u64) -> Vec<u8> {
     let timestamp = timestamp.to_be_bytes();
-    match node {
-        AnnouncedNode::MixNode(node) => join(&[
-            b"nym mix node announcement v1",
-            node.host.as_bytes(),
-            &node.mix_port.to_be_bytes(),
-            &node.verloc_port.to_be_bytes(),
-            &node.http_api_port.to_be_bytes(),
-            node.sphinx_key.as_bytes(),
-            node.identity_key.as_bytes(),
-            node.version.as_bytes(),
-            &timestamp,
-        ]),
-        AnnouncedNode::Gateway(node) => join(&[
-            b"nym gateway announcement v1",
-            node.host.as_bytes(),
-            &node.mix_port.to_be_bytes(),
-            &node.clients_port.to_be_bytes(),
-            node.location.as_bytes(),
-            node.sphinx_key.as_bytes(),
-            node.identity_key.as_bytes(),
-            node.version.as_bytes(),
-            &timestamp,
-        ]),
+    let (mut bytes, tls) = match node {
+        AnnouncedNode::MixNode(node) => (
+            join(&[
+                b"nym mix node announcement v1",
+                node.host.as_bytes(),
+                &node.mix_port.to_be_bytes(),
+                &node.verloc_port.to_be_bytes(),
+                &node.http_api_port.to_be_bytes(),
+                node.sphinx_key.as_bytes(),
+                node.identity_key.as_bytes(),
+                node.version.as_bytes(),
+                &timestamp,
+            ]),
+            node.tls,
+        ),
+        AnnouncedNode::Gateway(node) => (
+            join(&[
+                b"nym gateway announcement v1",
+                node.host.as_bytes(),
+                &node.mix_port.to_be_bytes(),
+                &node.clients_port.to_be_bytes(),
+                node.location.as_bytes(),
+                node.sphinx_key.as_bytes(),
+                node.identity_key.as_bytes(),
+                node.version.as_bytes(),
+                &timestamp,
+            ]),
+            node.tls,
+        ),
+    };
+    if let Some(tls) = tls {
+        bytes.extend(join(&[&tls.to_be_bytes()]));
     }
+    bytes
 }
 
 /// The fields one after the other, each behind its length.
@@ -298,6 +309,7 @@ mod tests {
             sphinx_key: bs58::encode([2; 32]).into_string(),
             identity_key: identity().public_key().to_string(),
             version: "0.11.0".into(),
+            tls: Some(1),
         }
     }
 
@@ -310,6 +322,7 @@ mod tests {
             sphinx_key: bs58::encode([2; 32]).into_string(),
             identity_key: identity().public_key().to_string(),
             version: "0.11.0".into(),
+            tls: None,
         }
     }
 
@@ -348,11 +361,13 @@ mod tests {
     #[test]
     fn changed_statement_is_not_believed() {
         let signed = Announcement::sign(AnnouncedNode::Gateway(gateway()), NOW, &identity());
-        let changes: [fn(&mut Gateway); 4] = [
+        let changes: [fn(&mut Gateway); 6] = [
             |gateway| gateway.host = "10.0.0.2".into(),
             |gateway| gateway.clients_port = 9001,
             |gateway| gateway.location = "there".into(),
             |gateway| gateway.sphinx_key = bs58::encode([3; 32]).into_string(),
+            |gateway| gateway.tls = None,
+            |gateway| gateway.tls = Some(2),
         ];
         for change in changes {
             let mut gateway = gateway();

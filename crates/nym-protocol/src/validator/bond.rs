@@ -8,6 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+/// The one way there is to do TLS, as bonds name it: TLS 1.3 with X25519MLKEM768 and the node's
+/// identity key as raw public key. A node that names another number speaks TLS as well; the
+/// handshake tells whether it is ours.
+pub const TLS_PROFILE: u32 = 1;
+
 /// A mix node that is part of the network.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct MixNodeBond {
@@ -53,6 +58,10 @@ pub struct MixNode {
     pub identity_key: String,
     /// Version of the protocol it speaks.
     pub version: String,
+    /// How its ports do TLS, see [`TLS_PROFILE`]; absent if they do not, as in the 0.11 network,
+    /// whose programs ignore this member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<u32>,
 }
 
 /// What a gateway says about itself.
@@ -72,6 +81,10 @@ pub struct Gateway {
     pub identity_key: String,
     /// Version of the protocol it speaks.
     pub version: String,
+    /// How its ports do TLS, see [`TLS_PROFILE`]; absent if they do not, as in the 0.11 network,
+    /// whose programs ignore this member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<u32>,
 }
 
 /// A bond of either kind.
@@ -276,6 +289,23 @@ mod tests {
         let text = bond("3");
         let parsed: MixNodeBond = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), text);
+    }
+
+    #[test]
+    fn tls_is_an_extra_member_that_plain_bonds_do_not_have() {
+        let plain: MixNodeBond = serde_json::from_str(&bond("3")).unwrap();
+        assert_eq!(plain.mix_node.tls, None);
+        let mut with_tls = plain;
+        with_tls.mix_node.tls = Some(TLS_PROFILE);
+        let text = serde_json::to_string(&with_tls).unwrap();
+        assert!(
+            text.ends_with(r#""version":"0.11.0","tls":1}}"#),
+            "0.11 programs find theirs where it was: {text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<MixNodeBond>(&text).unwrap(),
+            with_tls
+        );
     }
 
     #[test]

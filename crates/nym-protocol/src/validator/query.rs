@@ -315,6 +315,7 @@ mod tests {
                 sphinx_key: String::new(),
                 identity_key: identity_key.into(),
                 version: "0.11.0".into(),
+                tls: None,
             },
         }
     }

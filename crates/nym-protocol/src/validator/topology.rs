@@ -35,6 +35,8 @@ pub struct MixnodeDescriptor {
     pub mix_address: SocketAddr,
     /// Its mix layer, 1 to 3.
     pub layer: u8,
+    /// Whether its bond says that it speaks TLS.
+    pub speaks_tls: bool,
 }
 
 /// A gateway.
@@ -50,6 +52,8 @@ pub struct GatewayDescriptor {
     /// verbatim, which is no valid URL for an IPv6 address. Dial
     /// [`websocket_url`](Self::websocket_url).
     pub client_address: String,
+    /// Whether its bond says that it speaks TLS.
+    pub speaks_tls: bool,
 }
 
 impl GatewayDescriptor {
@@ -101,6 +105,19 @@ impl Topology {
             }
         }
         (topology, skipped)
+    }
+
+    /// Leaves out the nodes that do not speak TLS, as if they were not there; tells how many.
+    pub fn retain_tls(&mut self) -> usize {
+        let count = |topology: &Self| {
+            topology.gateways.len() + topology.layers.iter().map(Vec::len).sum::<usize>()
+        };
+        let before = count(self);
+        self.gateways.retain(|node| node.speaks_tls);
+        for layer in &mut self.layers {
+            layer.retain(|node| node.speaks_tls);
+        }
+        before - count(self)
     }
 
     /// Whether packets can cross the network: every layer and the list of gateways have a node.
@@ -244,6 +261,7 @@ fn mixnode(
         identity: node.identity_key.parse().map_err(SkipReason::IdentityKey)?,
         sphinx_key: public_key_from_base58(&node.sphinx_key).map_err(SkipReason::SphinxKey)?,
         layer: bond.layer.into(),
+        speaks_tls: node.tls.is_some(),
     };
     Ok((index, descriptor))
 }
@@ -260,6 +278,7 @@ fn gateway(
         identity: node.identity_key.parse().map_err(SkipReason::IdentityKey)?,
         sphinx_key: public_key_from_base58(&node.sphinx_key).map_err(SkipReason::SphinxKey)?,
         client_address: format!("ws://{}:{}", node.host, node.clients_port),
+        speaks_tls: node.tls.is_some(),
     })
 }
 
@@ -325,6 +344,7 @@ mod tests {
                 sphinx_key: bs58::encode([seed; 32]).into_string(),
                 identity_key: identity(seed).to_string(),
                 version: "0.11.0".into(),
+                tls: None,
             },
         }
     }
@@ -342,6 +362,7 @@ mod tests {
                 sphinx_key: bs58::encode([seed; 32]).into_string(),
                 identity_key: identity(seed).to_string(),
                 version: "0.11.0".into(),
+                tls: None,
             },
         }
     }
@@ -424,6 +445,20 @@ mod tests {
         let gateway = network().gateways.remove(0);
         assert_eq!(gateway.client_address, "ws://2001:db8::9:9000");
         assert_eq!(gateway.websocket_url(), "ws://[2001:db8::9]:9000");
+    }
+
+    #[test]
+    fn plain_nodes_are_left_out_when_tls_is_required() {
+        let mut secure = gateway(9, "10.0.0.9");
+        secure.gateway.tls = Some(1);
+        let mixnodes = [mixnode(1, Layer::One, "10.0.0.1")];
+        let gateways = [gateway(8, "10.0.0.8"), secure];
+        let (mut topology, _) = Topology::from_bonds(&mixnodes, &gateways, |_, _| None, None);
+        assert_eq!(topology.retain_tls(), 2);
+        assert!(topology.layers[0].is_empty());
+        assert!(topology.gateway(&identity(8)).is_none());
+        assert!(topology.gateway(&identity(9)).is_some());
+        assert_eq!(topology.retain_tls(), 0);
     }
 
     #[test]

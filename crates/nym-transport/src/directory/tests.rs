@@ -89,6 +89,7 @@ fn mix_node(seed: u8, host: &str) -> MixNode {
         sphinx_key: key.clone(),
         identity_key: key,
         version: "0.11.0".to_owned(),
+        tls: None,
     }
 }
 
@@ -111,6 +112,7 @@ fn gateway_bond(seed: u8, host: &str) -> serde_json::Value {
         sphinx_key: key.clone(),
         identity_key: key,
         version: "0.11.0".to_owned(),
+        tls: None,
     };
     serde_json::json!({
         "bond_amount": zero, "total_delegation": zero, "owner": "o", "gateway": gateway,
