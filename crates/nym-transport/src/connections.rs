@@ -53,6 +53,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::connections::counts::Counters;
 use crate::connections::link::LinkTask;
+use crate::tls::LinkRefusal;
 
 pub use crate::connections::address_policy::AddressPolicy;
 pub use crate::connections::counts::ConnectionCounts;
@@ -69,6 +70,10 @@ pub const IMPATIENCE: Duration = Duration::from_secs(1);
 /// How long may be waited for room in each second, over all next hops together: a tenth. Next hops
 /// are chosen by whoever sends packets, so slow ones, however many, must not hold up the rest.
 pub const PATIENCE_PER_SECOND: Duration = Duration::from_millis(100);
+
+/// Next hops at a time that the [dialer](Dial::knows) does not know. They wait until it learns who
+/// they are, and must not take the places of others: whoever sends packets can name any number.
+pub const STRANGERS_MAX: usize = 64;
 
 /// Bounds and times of a node's outgoing connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,24 +155,28 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// No connections yet. `rng` feeds the jitter of back-offs, nothing else.
+    /// No connections yet; they will be plain ones, as in the 0.11 network. `rng` feeds the jitter
+    /// of back-offs, nothing else.
     #[must_use]
     pub fn new(config: ConnectionsConfig, rng: StdRng) -> Self {
-        Self::with_dialer(config, rng, Box::new(dial_tcp))
+        Self::with_dialer(config, rng, PlainDialer)
     }
 
-    fn with_dialer(config: ConnectionsConfig, rng: StdRng, dialer: Dialer) -> Self {
+    /// No connections yet; `dialer` makes them, and `rng` feeds the jitter of back-offs.
+    #[must_use]
+    pub fn with_dialer(config: ConnectionsConfig, rng: StdRng, dialer: impl Dial) -> Self {
         let cut = CancellationToken::new();
         let shared = Arc::new(Shared {
             config,
             counters: Counters::default(),
             cut: cut.clone(),
-            dialer,
+            dialer: Box::new(dialer),
             links: Mutex::new(Links {
                 is_closed: false,
                 queues: HashMap::new(),
                 patience: Patience::default(),
                 rng,
+                strangers: 0,
             }),
             queued_bytes: Arc::default(),
             stop: CancellationToken::new(),
@@ -268,6 +277,11 @@ impl Connections {
         } else if links.queues.len() >= config.max_connections {
             return Err(SendError::TooManyConnections.into());
         }
+        let is_stranger = !self.shared.dialer.knows(next_hop);
+        if is_stranger && links.strangers >= STRANGERS_MAX {
+            return Err(SendError::AddressRefused.into());
+        }
+        links.strangers += usize::from(is_stranger);
         let (sender, receiver) = mpsc::channel(config.queue_len.max(1));
         sender
             .try_send(queued)
@@ -276,8 +290,9 @@ impl Connections {
         let queue = Queue {
             sender,
             given_up_at: None,
+            is_stranger,
         };
-        links.queues.insert(next_hop, queue);
+        links.insert(next_hop, queue);
         let task = LinkTask::new(Arc::clone(&self.shared), next_hop, receiver, rng);
         let cut = self.shared.cut.clone();
         self.tasks.spawn(async move {
@@ -323,7 +338,7 @@ struct Shared {
     counters: Counters,
     /// Cancelled to end all tasks at once.
     cut: CancellationToken,
-    dialer: Dialer,
+    dialer: Box<dyn Dial>,
     links: Mutex<Links>,
     queued_bytes: Arc<AtomicUsize>,
     /// Cancelled to make all tasks write what they have and end.
@@ -351,6 +366,29 @@ struct Links {
     queues: HashMap<SocketAddr, Queue>,
     patience: Patience,
     rng: StdRng,
+    /// How many of the queues are for strangers.
+    strangers: usize,
+}
+
+impl Links {
+    fn insert(&mut self, next_hop: SocketAddr, queue: Queue) {
+        if let Some(old) = self.queues.insert(next_hop, queue) {
+            self.strangers -= usize::from(old.is_stranger);
+        }
+    }
+
+    fn remove(&mut self, next_hop: SocketAddr) {
+        if let Some(old) = self.queues.remove(&next_hop) {
+            self.strangers -= usize::from(old.is_stranger);
+        }
+    }
+
+    /// The next hop was dialled, so it is no stranger any more.
+    fn introduce(&mut self, next_hop: SocketAddr) {
+        if let Some(queue) = self.queues.get_mut(&next_hop) {
+            self.strangers -= usize::from(std::mem::take(&mut queue.is_stranger));
+        }
+    }
 }
 
 /// How long was waited for room within the current second.
@@ -382,6 +420,8 @@ struct Queue {
     sender: mpsc::Sender<QueuedFrame>,
     /// When somebody last waited for room in vain.
     given_up_at: Option<Instant>,
+    /// The dialer did not know the next hop when it was first needed.
+    is_stranger: bool,
 }
 
 /// Why a frame is in no queue.
@@ -445,25 +485,57 @@ impl Drop for QueuedFrame {
     }
 }
 
-/// A connection to a next hop.
-trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Makes connections to next hops.
+pub trait Dial: Send + Sync + 'static {
+    /// Whether it can tell who is at this address, without waiting. A next hop that is not known is
+    /// dialled all the same, but only few of them at a time.
+    fn knows(&self, next_hop: SocketAddr) -> bool;
+
+    /// Dials a next hop, once.
+    fn dial(&self, next_hop: SocketAddr) -> Dialling;
+}
+
+/// A connection to be.
+pub type Dialling = Pin<Box<dyn Future<Output = Result<Box<dyn Link>, DialFailure>> + Send>>;
+
+/// A connection to a next hop: encrypted or plain in programs, memory in tests under paused time.
+pub trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
 
-/// Makes connections: TCP in programs, memory in tests under paused time.
-type Dialer = Box<dyn Fn(SocketAddr) -> Dialling + Send + Sync>;
+/// Why a next hop was not reached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialFailure {
+    /// It failed, and may be tried again.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+    /// There will be no connection; what waits for it is dropped.
+    #[error(transparent)]
+    Refused(LinkRefusal),
+}
 
-type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Link>>> + Send>>;
+/// Makes plain connections to whoever is there.
+struct PlainDialer;
 
-fn dial_tcp(next_hop: SocketAddr) -> Dialling {
-    Box::pin(async move {
-        let stream = TcpStream::connect(next_hop).await?;
-        // A packet must not wait for the next one to fill a segment.
-        stream.set_nodelay(true)?;
-        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
-        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Box::new(stream) as Box<dyn Link>)
-    })
+impl Dial for PlainDialer {
+    fn knows(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    fn dial(&self, next_hop: SocketAddr) -> Dialling {
+        Box::pin(async move { Ok(Box::new(dial_tcp(next_hop).await?) as Box<dyn Link>) })
+    }
+}
+
+/// A TCP connection with the options of a link.
+pub(crate) async fn dial_tcp(next_hop: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(next_hop).await?;
+    // A packet must not wait for the next one to fill a segment.
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Links between programs: frames over TCP, websockets, and HTTP to the validators.
 //!
 //! This crate moves bytes that the cores made or will read. It is a shell: it knows sockets,
-//! timeouts, queues and back-off, and nothing of keys, routes or sessions.
+//! timeouts, queues, back-off and who is at the other end, and nothing of routes or sessions.
 //!
 //! | Module | One end of |
 //! |---|---|
 //! | [`listener`] | any TCP port that others connect to |
+//! | [`tls`] | an encrypted link; [`legacy`] allows plain ones, [`peers`] tells who speaks TLS |
+//! | [`stream`] | either kind of link, as bytes |
 //! | [`frames`] | the reading side of a link between nodes |
 //! | [`connections`] | the writing side: one connection per next hop |
 //! | [`websocket`] | the link between a client and its gateway, or an app and its client |
@@ -39,6 +41,8 @@
 //!
 //! # Invariants
 //!
+//! * A link is encrypted, and its peer proves the key that the topology names, unless
+//!   [`LegacyPeers`](legacy::LegacyPeers) allows a plain one.
 //! * Every queue, message, response and number of connections is bounded, and what is dropped at
 //!   a bound is counted.
 //! * Every wait for a peer has a timeout; every retry backs off with jitter up to a cap.
@@ -47,7 +51,11 @@
 pub mod connections;
 pub mod directory;
 pub mod frames;
+pub mod legacy;
 pub mod listener;
+pub mod peers;
+pub mod stream;
+pub mod tls;
 pub mod websocket;
 
 pub use connections::Connections;

@@ -3,6 +3,9 @@
 //! [`WebSocket`] is one connection, from either end. It carries [`WsMessage`]s, which are what
 //! the sessions of `nym-protocol` take and give, and answers pings by itself. Messages are
 //! bounded, since a peer's announced length must not become our memory.
+//!
+//! A gateway is dialled with TLS ([`WebSocket::dial_tls`]), and proves its identity key; whether a
+//! URL says `ws` or `wss` makes no difference, so that nobody can take the TLS away by changing it.
 
 use std::future::Future;
 use std::io;
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
+use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::ws::WsMessage;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,6 +23,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as Tungst
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as TungsteniteError, Message};
 
+use crate::stream::Stream;
+use crate::tls::{Expected, LinkRefusal, encrypt};
 use crate::websocket::url::WsUrl;
 
 pub use crate::websocket::url::UrlError;
@@ -82,6 +88,14 @@ pub enum DialError {
         url: String,
         /// What was wrong.
         problem: String,
+    },
+    /// There is no encrypted link, or the peer is somebody else.
+    #[error("no link with {url}: {refusal}")]
+    Link {
+        /// The URL dialled.
+        url: String,
+        /// Why.
+        refusal: LinkRefusal,
     },
     /// A step took too long.
     #[error("cannot connect to {url}: no answer within {} s", after.as_secs_f64())]
@@ -213,19 +227,19 @@ pub struct WebSocket {
 /// The writing half of a websocket connection.
 #[derive(Debug)]
 pub struct WebSocketSender {
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    sink: SplitSink<WebSocketStream<Stream>, Message>,
     limits: WebSocketLimits,
 }
 
 /// The reading half of a websocket connection; it also answers pings.
 #[derive(Debug)]
 pub struct WebSocketReceiver {
-    stream: SplitStream<WebSocketStream<TcpStream>>,
+    stream: SplitStream<WebSocketStream<Stream>>,
     limits: WebSocketLimits,
 }
 
 impl WebSocket {
-    fn new(stream: WebSocketStream<TcpStream>, limits: WebSocketLimits) -> Self {
+    fn new(stream: WebSocketStream<Stream>, limits: WebSocketLimits) -> Self {
         let (sink, stream) = stream.split();
         Self {
             sender: WebSocketSender { sink, limits },
@@ -233,7 +247,7 @@ impl WebSocket {
         }
     }
 
-    /// Connects to `ws://host[:port][/path]`.
+    /// Connects to `ws://host[:port][/path]`, in clear.
     ///
     /// IPv6 hosts may stand in brackets or, as 0.11 gateways announce them, bare.
     ///
@@ -241,42 +255,74 @@ impl WebSocket {
     ///
     /// [`DialError`] names the URL and the step that failed.
     pub async fn dial(url: &str, limits: WebSocketLimits) -> Result<Self, DialError> {
-        let parsed = WsUrl::parse(url);
-        let url = || url.to_owned();
-        let target = parsed.map_err(|problem| DialError::Url {
-            url: url(),
-            problem,
-        })?;
-        let timed_out = |after| DialError::TimedOut { url: url(), after };
-        let connecting = TcpStream::connect((target.host(), target.port()));
-        let stream = timeout(limits.connect_timeout, connecting)
+        let target = parse(url)?;
+        if target.is_secure() {
+            return Err(DialError::Url {
+                url: url.to_owned(),
+                problem: UrlError::Secure,
+            });
+        }
+        let stream = connect(url, &target, limits).await?;
+        Self::upgrade(url, &target, stream.into(), limits).await
+    }
+
+    /// Connects to a gateway at `ws://host[:port][/path]` or `wss://…`, with TLS either way. The
+    /// gateway must prove its identity key; the caller stays anonymous on this layer.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebSocket::dial`]; [`DialError::Link`] when there is no TLS, or somebody else is there.
+    pub async fn dial_tls(
+        url: &str,
+        gateway: IdentityPublicKey,
+        limits: WebSocketLimits,
+    ) -> Result<Self, DialError> {
+        let target = parse(url)?;
+        let stream = connect(url, &target, limits).await?;
+        let after = limits.handshake_timeout;
+        let encrypting = encrypt(stream, Expected::OneOf(vec![gateway]), None);
+        let refused = |refusal| DialError::Link {
+            url: url.to_owned(),
+            refusal,
+        };
+        let stream = timeout(after, encrypting)
             .await
-            .map_err(|_| timed_out(limits.connect_timeout))?
-            .map_err(|source| DialError::Connect { url: url(), source })?;
-        // Fails only on a connection that is already dead, which the handshake will notice.
-        let _ = stream.set_nodelay(true);
+            .unwrap_or(Err(LinkRefusal::TimedOut { after }))
+            .map_err(refused)?;
+        Self::upgrade(url, &target, stream, limits).await
+    }
+
+    /// Asks the peer to speak websocket.
+    async fn upgrade(
+        url: &str,
+        target: &WsUrl,
+        stream: Stream,
+        limits: WebSocketLimits,
+    ) -> Result<Self, DialError> {
+        let after = limits.handshake_timeout;
         let request = target.request_url();
         let handshake =
             tokio_tungstenite::client_async_with_config(request, stream, Some(limits.config()));
-        let (stream, _) = timeout(limits.handshake_timeout, handshake)
+        let (stream, _) = timeout(after, handshake)
             .await
-            .map_err(|_| timed_out(limits.handshake_timeout))?
+            .map_err(|_| timed_out(url, after))?
             .map_err(|error| DialError::Handshake {
-                url: url(),
+                url: url.to_owned(),
                 problem: error.to_string(),
             })?;
         Ok(Self::new(stream, limits))
     }
 
-    /// Makes an accepted TCP connection a websocket.
+    /// Makes an accepted connection a websocket.
     ///
     /// # Errors
     ///
     /// [`AcceptError`], which concerns this peer alone and deserves no more than a debug log.
     pub async fn accept(
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         limits: WebSocketLimits,
     ) -> Result<(Self, Upgrade), AcceptError> {
+        let stream = stream.into();
         let mut upgrade = Upgrade::default();
         #[expect(
             clippy::result_large_err,
@@ -447,6 +493,37 @@ impl WebSocketSender {
         };
         let _ = within(self.limits, self.sink.send(Message::Close(Some(frame)))).await;
     }
+}
+
+fn parse(url: &str) -> Result<WsUrl, DialError> {
+    WsUrl::parse(url).map_err(|problem| DialError::Url {
+        url: url.to_owned(),
+        problem,
+    })
+}
+
+fn timed_out(url: &str, after: Duration) -> DialError {
+    let url = url.to_owned();
+    DialError::TimedOut { url, after }
+}
+
+async fn connect(
+    url: &str,
+    target: &WsUrl,
+    limits: WebSocketLimits,
+) -> Result<TcpStream, DialError> {
+    let after = limits.connect_timeout;
+    let connecting = TcpStream::connect((target.host(), target.port()));
+    let stream = timeout(after, connecting)
+        .await
+        .map_err(|_| timed_out(url, after))?
+        .map_err(|source| DialError::Connect {
+            url: url.to_owned(),
+            source,
+        })?;
+    // Fails only on a connection that is already dead, which the handshake will notice.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// Waits for a write, at most for the write timeout.

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::connections::SendError;
 
 /// Numbers since the start. Every frame given to [`send`](super::Connections::send) is counted
-/// once as `queued` or as dropped; every queued one, later, as `written`, `dropped_unreachable` or
-/// `dropped_stopped`.
+/// once as `queued` or as dropped; every queued one, later, as `written`, `dropped_unreachable`,
+/// `dropped_stopped` or, when its next hop turned out to be one that must not be dialled,
+/// `dropped_address_refused`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
     /// Connections made.
     pub connected: u64,
     /// Dials that failed, for whatever reason.
     pub dials_failed: u64,
-    /// Frames dropped because the address policy forbids the next hop.
+    /// Frames dropped because the next hop must not be dialled: the address policy forbids it, it is
+    /// not in the topology, or it does not speak TLS.
     pub dropped_address_refused: u64,
     /// Frames dropped because all queues together were full.
     pub dropped_memory_full: u64,
@@ -50,7 +52,7 @@ impl ConnectionCounts {
 pub(super) struct Counters {
     pub(super) connected: AtomicU64,
     pub(super) dials_failed: AtomicU64,
-    dropped_address_refused: AtomicU64,
+    pub(super) dropped_address_refused: AtomicU64,
     dropped_memory_full: AtomicU64,
     dropped_queue_full: AtomicU64,
     pub(super) dropped_stopped: AtomicU64,

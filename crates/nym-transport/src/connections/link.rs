@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::connections::backoff::Backoff;
 use crate::connections::counts::add;
-use crate::connections::{Link, QueuedFrame, Shared};
+use crate::connections::{DialFailure, Link, QueuedFrame, Shared};
 
 /// Frames written with one system call: 32 regular frames are 77 KB.
 const BATCH_COUNT: usize = 32;
@@ -66,6 +66,7 @@ impl LinkTask {
             let wait = match self.dial().await {
                 Ok(link) => {
                     add(&self.shared.counters.connected, 1);
+                    self.shared.lock_links().introduce(self.next_hop);
                     self.failing_since = None;
                     let since = Instant::now();
                     match self.write(link).await {
@@ -74,7 +75,13 @@ impl LinkTask {
                         End::Stopped => return,
                     }
                 }
-                Err(error) => self.dial_failed(&error),
+                Err(DialFailure::Failed(error)) => self.dial_failed(&error),
+                Err(DialFailure::Refused(refusal)) => {
+                    tracing::debug!(next_hop = %self.next_hop, %refusal, "not dialled");
+                    let count = self.drop_waiting();
+                    add(&self.shared.counters.dropped_address_refused, count);
+                    Duration::ZERO
+                }
             };
             // When the program stops there is no time for another attempt.
             if self
@@ -90,12 +97,22 @@ impl LinkTask {
         }
     }
 
-    async fn dial(&self) -> io::Result<Box<dyn Link>> {
-        let dialling = (self.shared.dialer)(self.next_hop);
+    async fn dial(&self) -> Result<Box<dyn Link>, DialFailure> {
+        let dialling = self.shared.dialer.dial(self.next_hop);
         match timeout(self.shared.config.connect_timeout, dialling).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
+    }
+
+    /// Gives up whatever waits; tells how many frames.
+    fn drop_waiting(&mut self) -> usize {
+        let mut count = self.pending.len();
+        self.pending.clear();
+        while self.queue.try_recv().is_ok() {
+            count += 1;
+        }
+        count
     }
 
     /// Counts a lost connection; gives the time until the next dial.
@@ -116,11 +133,7 @@ impl LinkTask {
         tracing::debug!(next_hop = %self.next_hop, %error, "cannot connect");
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.shared.config.give_up_after {
-            let mut count = self.pending.len();
-            self.pending.clear();
-            while self.queue.try_recv().is_ok() {
-                count += 1;
-            }
+            let count = self.drop_waiting();
             add(&self.shared.counters.dropped_unreachable, count);
         }
         self.backoff.failed(&mut self.rng)
@@ -134,7 +147,7 @@ impl LinkTask {
         let nobody_waits = self.queue.sender_strong_count() <= 1;
         let nothing_waits = self.pending.is_empty() && self.queue.is_empty() && nobody_waits;
         if nothing_waits {
-            links.queues.remove(&self.next_hop);
+            links.remove(self.next_hop);
         }
         nothing_waits
     }
@@ -188,6 +201,8 @@ impl LinkTask {
 
     /// Writes the pending frames as one batch. After an error those that were not written as a
     /// whole are still pending: the peer drops an unfinished frame at the end of its connection.
+    /// An encrypted link that breaks does not tell how far it came since the last flush; what is
+    /// written again then is a replay at worst, which the peer's filter drops.
     async fn write_pending(&mut self, writer: &mut WriteHalf<Box<dyn Link>>) -> io::Result<()> {
         let mut batch = Vec::with_capacity(self.pending.iter().map(QueuedFrame::len).sum());
         for queued in &self.pending {
@@ -196,7 +211,7 @@ impl LinkTask {
         let mut rest = batch.as_slice();
         let mut outcome = Ok(());
         while !rest.is_empty() {
-            match timeout(self.shared.config.write_timeout, writer.write(rest)).await {
+            match timeout(self.shared.config.write_timeout, write_some(writer, rest)).await {
                 Ok(Ok(0)) => outcome = Err(io::ErrorKind::WriteZero.into()),
                 Ok(Ok(len)) => rest = rest.get(len..).unwrap_or_default(),
                 Ok(Err(error)) => outcome = Err(error),
@@ -222,6 +237,13 @@ impl LinkTask {
         }
         add(&self.shared.counters.written, count);
     }
+}
+
+/// Writes a part and waits until the operating system has all of it.
+async fn write_some(writer: &mut WriteHalf<Box<dyn Link>>, bytes: &[u8]) -> io::Result<usize> {
+    let len = writer.write(bytes).await?;
+    writer.flush().await?;
+    Ok(len)
 }
 
 impl Drop for LinkTask {

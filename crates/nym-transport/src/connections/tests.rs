@@ -181,11 +181,27 @@ fn connections_to(
     answer: impl Fn(usize) -> io::Result<DuplexStream> + Send + Sync + 'static,
 ) -> Connections {
     let dials = AtomicUsize::new(0);
-    let dialer = move |_| -> Dialling {
+    let dial = move |_| -> Dialling {
         let answer = answer(dials.fetch_add(1, Ordering::Relaxed));
-        Box::pin(async move { answer.map(|stream| Box::new(stream) as Box<dyn Link>) })
+        Box::pin(async move { Ok(Box::new(answer?) as Box<dyn Link>) })
     };
-    Connections::with_dialer(config, rng(), Box::new(dialer))
+    Connections::with_dialer(config, rng(), Dialer { known: true, dial })
+}
+
+/// Dials by a function, and knows everybody or nobody.
+struct Dialer<F> {
+    known: bool,
+    dial: F,
+}
+
+impl<F: Fn(SocketAddr) -> Dialling + Send + Sync + 'static> Dial for Dialer<F> {
+    fn knows(&self, _: SocketAddr) -> bool {
+        self.known
+    }
+
+    fn dial(&self, next_hop: SocketAddr) -> Dialling {
+        (self.dial)(next_hop)
+    }
 }
 
 fn refused<T>() -> io::Result<T> {
@@ -369,7 +385,8 @@ async fn a_peer_that_accepts_and_closes_is_backed_off_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dial_that_hangs_fails_after_the_connect_timeout() {
-    let dialer: Dialer = Box::new(|_| Box::pin(std::future::pending()));
+    let dial = |_| -> Dialling { Box::pin(std::future::pending()) };
+    let dialer = Dialer { known: true, dial };
     let connections = Connections::with_dialer(ConnectionsConfig::default(), rng(), dialer);
     connections.send(next_hop(), frame(1)).unwrap();
     sleep(Duration::from_millis(1499)).await;
@@ -491,4 +508,48 @@ async fn closing_gives_up_on_a_next_hop_that_cannot_be_reached() {
     connections.close(Duration::from_secs(1)).await;
     let counts = connections.counts();
     assert_eq!((counts.dropped_stopped, connections.queued_bytes()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_for_a_next_hop_that_is_refused_are_dropped_at_once() {
+    let dial = |_| -> Dialling {
+        Box::pin(async { Err(DialFailure::Refused(LinkRefusal::NotInTopology)) })
+    };
+    let dialer = Dialer { known: false, dial };
+    let connections = Connections::with_dialer(ConnectionsConfig::default(), rng(), dialer);
+    for fill in 0..3 {
+        connections.send(next_hop(), frame(fill)).unwrap();
+    }
+    until(&connections, |counts| counts.dropped_address_refused == 3).await;
+    while connections.open_count() > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(connections.counts().dials_failed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_take_few_places_and_only_until_they_are_known() {
+    let dial = |_| -> Dialling { Box::pin(std::future::pending()) };
+    let dialer = Dialer { known: false, dial };
+    let connections = Connections::with_dialer(ConnectionsConfig::default(), rng(), dialer);
+    let hop = |port| SocketAddr::from(([10, 0, 0, 1], port));
+    let count = u16::try_from(STRANGERS_MAX).unwrap();
+    for port in 1..=count {
+        connections.send(hop(port), frame(1)).unwrap();
+    }
+    assert_eq!(
+        connections.send(hop(count + 1), frame(1)),
+        Err(SendError::AddressRefused)
+    );
+    connections.send(hop(1), frame(2)).unwrap();
+
+    // All that can be dialled are strangers no longer.
+    let dial =
+        |_| -> Dialling { Box::pin(async { Ok(Box::new(duplex(1 << 16).0) as Box<dyn Link>) }) };
+    let dialer = Dialer { known: false, dial };
+    let connections = Connections::with_dialer(ConnectionsConfig::default(), rng(), dialer);
+    for port in 1..=2 * count {
+        connections.send(hop(port), frame(1)).unwrap();
+        until(&connections, |counts| counts.connected == u64::from(port)).await;
+    }
 }

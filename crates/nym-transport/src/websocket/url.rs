@@ -2,8 +2,11 @@
 
 use std::net::Ipv6Addr;
 
-/// The port of a URL that names none (RFC 6455, section 3).
-const DEFAULT_PORT: u16 = 80;
+/// The port of a `ws` URL that names none (RFC 6455, section 3).
+const PLAIN_PORT: u16 = 80;
+
+/// The port of a `wss` URL that names none.
+const TLS_PORT: u16 = 443;
 
 /// Why a text is no URL to dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,28 +18,37 @@ pub enum UrlError {
     /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
-    /// It does not begin with `ws://`.
-    #[error("it does not begin with ws://")]
+    /// It begins with neither `ws://` nor `wss://`.
+    #[error("it begins with neither ws:// nor wss://")]
     Scheme,
+    /// It asks for TLS, and a plain connection was to be made.
+    #[error("it asks for TLS, which this connection would not have")]
+    Secure,
 }
 
-/// The parts of `ws://host[:port][/path]`.
+/// The parts of `ws://host[:port][/path]`, or of `wss://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WsUrl {
     /// Name or address, without brackets.
     host: String,
     port: u16,
     path: String,
+    is_secure: bool,
 }
 
 impl WsUrl {
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
-        let rest = url.strip_prefix("ws://").ok_or(UrlError::Scheme)?;
+        let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
+        let (is_secure, default_port) = match scheme {
+            "ws" => (false, PLAIN_PORT),
+            "wss" => (true, TLS_PORT),
+            _ => return Err(UrlError::Scheme),
+        };
         let (authority, path) = match rest.split_once('/') {
             Some((authority, path)) => (authority, format!("/{path}")),
             None => (rest, "/".to_owned()),
         };
-        let (host, port) = split_port(authority)?;
+        let (host, port) = split_port(authority, default_port)?;
         let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
         let is_name = !host.is_empty()
             && host
@@ -50,6 +62,7 @@ impl WsUrl {
             host: host.to_owned(),
             port,
             path,
+            is_secure,
         })
     }
 
@@ -61,9 +74,17 @@ impl WsUrl {
         self.port
     }
 
-    /// The URL in its proper form, an IPv6 host in brackets.
+    /// Whether it says `wss`.
+    pub(super) fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The URL of the upgrade request, inside of TLS if there is any, with an IPv6 host in
+    /// brackets.
     pub(super) fn request_url(&self) -> String {
-        let Self { host, port, path } = self;
+        let Self {
+            host, port, path, ..
+        } = self;
         if host.contains(':') {
             format!("ws://[{host}]:{port}{path}")
         } else {
@@ -74,18 +95,18 @@ impl WsUrl {
 
 /// Host without brackets, and port. Of a bare IPv6 address the last group is the port, because
 /// that is how 0.11 gateways announce themselves.
-fn split_port(authority: &str) -> Result<(&str, u16), UrlError> {
+fn split_port(authority: &str, default: u16) -> Result<(&str, u16), UrlError> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or(UrlError::Host)?;
         return match port.strip_prefix(':') {
             Some(port) => Ok((host, parse_port(port)?)),
-            None if port.is_empty() => Ok((host, DEFAULT_PORT)),
+            None if port.is_empty() => Ok((host, default)),
             None => Err(UrlError::Port),
         };
     }
     match authority.rsplit_once(':') {
         Some((host, port)) => Ok((host, parse_port(port)?)),
-        None => Ok((authority, DEFAULT_PORT)),
+        None => Ok((authority, default)),
     }
 }
 
@@ -115,6 +136,7 @@ mod tests {
             ("ws://[::1]", "ws://[::1]:80/"),
             ("ws://2001:db8::1:9000", "ws://[2001:db8::1]:9000/"),
             ("ws://h:1/a?b=c", "ws://h:1/a?b=c"),
+            ("wss://h", "ws://h:443/"),
         ] {
             assert_eq!(request_url(url).as_deref(), Ok(request), "{url}");
         }
@@ -124,7 +146,7 @@ mod tests {
     fn what_cannot_be_dialled_is_refused_by_its_part() {
         for (url, error) in [
             ("http://h:1", UrlError::Scheme),
-            ("wss://h:1", UrlError::Scheme),
+            ("h:1", UrlError::Scheme),
             ("", UrlError::Scheme),
             ("ws://", UrlError::Host),
             ("ws://:9000", UrlError::Host),
