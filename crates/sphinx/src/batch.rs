@@ -11,7 +11,7 @@ use crate::{
     keys::PrivateKey,
     lioness::{TOGETHER, decrypt_together},
     process::{Parts, Peeled, VerifiedHeader},
-    scalar_mult::{Backend, Integer, Point, backend},
+    scalar_mult::{Backend, Comb, Integer, Point, backend},
     sizes::GROUP_ELEMENT_LEN,
     version::Version,
 };
@@ -38,6 +38,8 @@ use crate::{
 pub struct Batch {
     backend: Backend,
     headers: Vec<Result<VerifiedHeader, Error>>,
+    /// Of the packets, by their index, whose secrets were not computed in lanes.
+    alphas: Vec<(usize, Comb)>,
     peeled: Vec<Result<Peeled, Error>>,
 }
 
@@ -52,6 +54,7 @@ impl Batch {
         Self {
             backend,
             headers: Vec::new(),
+            alphas: Vec::new(),
             peeled: Vec::new(),
         }
     }
@@ -67,6 +70,7 @@ impl Batch {
         packets: &[P],
     ) -> &mut [Result<VerifiedHeader, Error>] {
         self.headers.clear();
+        self.alphas.clear();
         let mut products = Products::new();
         for window in packets.chunks(WINDOW) {
             let first = self.headers.len();
@@ -83,7 +87,8 @@ impl Batch {
                     Err(error) => self.headers.push(Err(error)),
                 }
             }
-            let (places, secrets) = products.compute(self.backend);
+            let keep = |place, alpha| self.alphas.push((first + place, alpha));
+            let (places, secrets) = products.compute_and_keep(self.backend, keep);
             let secrets = secrets.chunks(TOGETHER).zip(parts.chunks(TOGETHER));
             for (places, (secrets, parts)) in places.chunks(TOGETHER).zip(secrets) {
                 let results = VerifiedHeader::check_together(self.backend, version, secrets, parts);
@@ -104,6 +109,7 @@ impl Batch {
         self.peeled.clear();
         let mut products = Products::new();
         let mut headers = &self.headers[..];
+        let mut alphas = self.alphas.drain(..).peekable();
         for window in packets.chunks_mut(WINDOW) {
             let first = self.peeled.len();
             let (verified, rest) = headers.split_at(window.len().min(headers.len()));
@@ -111,12 +117,17 @@ impl Batch {
             products.clear();
             let mut versions = [Version::NYM_0_11; WINDOW];
             for (index, packet) in window.iter_mut().enumerate() {
+                let alpha = alphas.next_if(|(of, _)| *of == first + index);
                 let result = match verified.get(index) {
-                    Some(Ok(header)) => take_record(header, packet.as_mut(), index, &mut products)
-                        .map(|(peeled, version)| {
-                            versions[index] = version;
-                            peeled
-                        }),
+                    Some(Ok(header)) => {
+                        let alpha = alpha.as_ref().map(|(_, alpha)| alpha);
+                        take_record(header, packet.as_mut(), alpha, index, &mut products).map(
+                            |(peeled, version)| {
+                                versions[index] = version;
+                                peeled
+                            },
+                        )
+                    }
                     Some(Err(error)) => Err(*error),
                     None => Err(Error::InvalidHeader),
                 };
@@ -163,17 +174,23 @@ impl std::fmt::Debug for Batch {
     }
 }
 
-/// Takes the routing record off a packet, whose α is left to the products if there is a next hop.
+/// Takes the routing record off a packet. If there is a next hop, its α is left to the products,
+/// unless there are tables for it.
 fn take_record(
     header: &VerifiedHeader,
     packet: &mut [u8],
+    tables: Option<&Comb>,
     index: usize,
     products: &mut Products,
 ) -> Result<(Peeled, Version), Error> {
     let alpha = *Parts::of(packet)?.alpha;
     let (peeled, version) = header.take_record(packet)?;
     if let Peeled::Forward { .. } = peeled {
-        products.push(index, &header.blinding_scalar(), &alpha);
+        let scalar = header.blinding_scalar();
+        match tables {
+            Some(tables) => packet[..GROUP_ELEMENT_LEN].copy_from_slice(&tables.mul(&scalar)),
+            None => products.push(index, &scalar, &alpha),
+        }
     }
     Ok((peeled, version))
 }
@@ -260,6 +277,27 @@ impl Products {
             products,
         );
         (&self.places[..self.count], products)
+    }
+
+    /// The same; the points that are not multiplied in lanes get tables, which `keep` is given with
+    /// the place.
+    fn compute_and_keep(
+        &mut self,
+        backend: Backend,
+        mut keep: impl FnMut(usize, Comb),
+    ) -> (&[usize], &[Point]) {
+        let in_lanes = self.count - backend.left_over(self.count);
+        backend.mul_many(
+            &self.integers[..in_lanes],
+            &self.points[..in_lanes],
+            &mut self.products[..in_lanes],
+        );
+        for i in in_lanes..self.count {
+            let tables = backend.comb(&self.points[i]);
+            self.products[i] = tables.mul(&self.integers[i]);
+            keep(self.places[i], tables);
+        }
+        (&self.places[..self.count], &self.products[..self.count])
     }
 }
 

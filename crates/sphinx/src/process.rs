@@ -77,7 +77,11 @@ pub fn verify(version: Version, key: &PrivateKey, packet: &[u8]) -> Result<Verif
 ///
 /// Those of both.
 pub fn process(version: Version, key: &PrivateKey, packet: &mut [u8]) -> Result<Peeled, Error> {
-    verify(version, key, packet)?.peel(packet)
+    let parts = Parts::of(packet)?;
+    // Both products of a forward hop are multiples of α.
+    let alpha = backend().comb(parts.alpha);
+    let secret = SharedSecret::from_point(alpha.mul(key.integer()));
+    VerifiedHeader::check(version, &secret, &parts)?.peel_with(packet, |scalar| alpha.mul(scalar))
 }
 
 impl VerifiedHeader {
@@ -100,9 +104,18 @@ impl VerifiedHeader {
     /// verified: [`Error::InvalidPacket`] or [`Error::InvalidHeader`].
     pub fn peel(self, packet: &mut [u8]) -> Result<Peeled, Error> {
         let alpha = *Parts::of(packet)?.alpha;
+        self.peel_with(packet, |scalar| backend().mul(scalar, &alpha))
+    }
+
+    /// The same, with the means to multiply α.
+    fn peel_with(
+        self,
+        packet: &mut [u8],
+        mul_alpha: impl FnOnce(&Integer) -> Point,
+    ) -> Result<Peeled, Error> {
         let (peeled, version) = self.take_record(packet)?;
         if let Peeled::Forward { .. } = peeled {
-            let next_alpha = backend().mul(&self.blinding_scalar(), &alpha);
+            let next_alpha = mul_alpha(&self.blinding_scalar());
             packet[..GROUP_ELEMENT_LEN].copy_from_slice(&next_alpha);
         }
         let Encrypted { key, block } = self.encrypted_payload(version, packet);

@@ -14,15 +14,22 @@
     reason = "the limbs of several arrays are taken by the same index"
 )]
 
+#[macro_use]
+mod comb;
 mod avx2;
 mod avx512;
 mod ifma;
 
 use zeroize::Zeroizing;
 
+pub(crate) use self::{avx2::Comb as Avx2Comb, ifma::x1::Comb as Avx512Comb};
+
 use crate::{
     hop_keys::KEY_BLOCK_LEN,
-    scalar_mult::{Integer, Point, field::words},
+    scalar_mult::{
+        Integer, Point,
+        field::{Element, words},
+    },
     sizes::{MAC_KEY_LEN, MAC_LEN, ROUTING_INFO_LEN},
 };
 
@@ -50,6 +57,20 @@ impl Avx2 {
     }
 }
 
+impl Avx2 {
+    /// The tables of a point (Y, X, Z, T) of the Edwards curve.
+    pub(crate) fn comb(self, point: &[Element; 4]) -> Avx2Comb {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { Avx2Comb::new(point) }
+    }
+
+    /// One product of the tables' point, four field multiplications at a time.
+    pub(crate) fn mul_comb(self, comb: &Avx2Comb, integer: &Integer) -> Point {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { comb.mul(integer) }
+    }
+}
+
 /// Proof that this machine has AVX-512 F, DQ, VL and IFMA.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(());
@@ -71,6 +92,18 @@ impl Avx512 {
     pub(crate) fn mul(self, integer: &Integer, point: &Point) -> Point {
         // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
         unsafe { ifma::x1::mul(integer, point) }
+    }
+
+    /// The tables of a point (Y, X, Z, T) of the Edwards curve.
+    pub(crate) fn comb(self, point: &[Element; 4]) -> Avx512Comb {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { Avx512Comb::new(point) }
+    }
+
+    /// One product of the tables' point, four field multiplications at a time.
+    pub(crate) fn mul_comb(self, comb: &Avx512Comb, integer: &Integer) -> Point {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { comb.mul(integer) }
     }
 
     /// One product per lane.

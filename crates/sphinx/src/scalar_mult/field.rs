@@ -24,6 +24,27 @@ pub(crate) struct Element([u64; 4]);
 impl Element {
     pub(crate) const ZERO: Self = Self([0; 4]);
     pub(crate) const ONE: Self = Self([1, 0, 0, 0]);
+    pub(crate) const TWO: Self = Self([2, 0, 0, 0]);
+
+    /// d of the Edwards curve −x² + y² = 1 + d·x²·y² that is birationally equivalent: −121,665/121,666.
+    pub(crate) const D: Self = Self([
+        0x75eb_4dca_1359_78a3,
+        0x0070_0a4d_4141_d8ab,
+        0x8cc7_4079_7779_e898,
+        0x5203_6cee_2b6f_fe73,
+    ]);
+    pub(crate) const TWICE_D: Self = Self([
+        0xebd6_9b94_26b2_f159,
+        0x00e0_149a_8283_b156,
+        0x198e_80f2_eef3_d130,
+        0x2406_d9dc_56df_fce7,
+    ]);
+    const ROOT_OF_MINUS_ONE: Self = Self([
+        0xc4ee_1b27_4a0e_a0b0,
+        0x2f43_1806_ad2f_e478,
+        0x2b4d_0099_3dfb_d7a7,
+        0x2b83_2480_4fc1_df0b,
+    ]);
 
     /// From 32 bytes, little-endian. Bit 255 is ignored; p to 2^255 − 1 are second names of 0 to
     /// 18. Narrow.
@@ -182,6 +203,13 @@ impl Element {
     /// The inverse of a loose element, by Fermat: the power 2^255 − 21. Zero becomes zero.
     #[inline(never)]
     pub(crate) fn invert(self) -> Self {
+        let (z_250, z11) = self.powers();
+        z_250.square_times(5).mul(z11)
+    }
+
+    /// The powers 2^250 − 1 and 11.
+    #[inline(always)]
+    fn powers(self) -> (Self, Self) {
         let z2 = self.square();
         let z9 = z2.square_times(2).mul(self);
         let z11 = z9.mul(z2);
@@ -193,8 +221,37 @@ impl Element {
         let z_50 = z_40.square_times(10).mul(z_10);
         let z_100 = z_50.square_times(50).mul(z_50);
         let z_200 = z_100.square_times(100).mul(z_100);
-        let z_250 = z_200.square_times(50).mul(z_50);
-        z_250.square_times(5).mul(z11)
+        (z_200.square_times(50).mul(z_50), z11)
+    }
+
+    /// A root of the quotient of two loose elements, neither of which need be zero; `None` if the
+    /// quotient is not a square. Not for secrets. (A division by zero is not to be asked for.)
+    ///
+    /// With x/y and e = (p − 5)/8 = 2^252 − 3, r = x·y³·(x·y⁷)^e has y·r² = x times a fourth root of 1,
+    /// which is ±1 if x/y is a square.
+    pub(crate) fn root_of_quotient(x: Self, y: Self) -> Option<Self> {
+        let y3 = y.square().mul(y);
+        let base = x.mul(y3.square().mul(y));
+        let power = base.powers().0.square_times(2).mul(base);
+        let root = x.mul(y3).mul(power);
+        let square = y.mul(root.square());
+        if square.equals(x) {
+            return Some(root);
+        }
+        let opposite = Self::ZERO.sub(x.mul(Self::ONE));
+        square
+            .equals(opposite)
+            .then(|| root.mul(Self::ROOT_OF_MINUS_ONE))
+    }
+
+    /// Whether two loose elements are congruent. Not for secrets.
+    fn equals(self, other: Self) -> bool {
+        self.to_bytes() == other.to_bytes()
+    }
+
+    /// The same number, below p.
+    pub(crate) fn canonical(self) -> Self {
+        Self::from_bytes(&self.to_bytes())
     }
 
     #[inline(always)]

@@ -143,6 +143,8 @@ fn check(integers: &[Integer], points: &[Point]) -> Result<(), TestCaseError> {
         prop_assert_eq!(&products, &expected, "{} together", backend);
         for ((integer, point), expected) in integers.iter().zip(points).zip(&expected) {
             prop_assert_eq!(backend.mul(integer, point), *expected, "{} alone", backend);
+            let comb = backend.comb(point);
+            prop_assert_eq!(comb.mul(integer), *expected, "{} comb", backend);
         }
     }
     Ok(())

@@ -14,8 +14,10 @@ use zeroize::Zeroize;
 use super::transposed;
 use crate::scalar_mult::field::{Element, quotients};
 
+mod comb;
 mod vectors;
 
+pub(crate) use comb::Comb;
 pub(super) use vectors::LANES;
 use vectors::{Loose, Narrow, from_lanes, splat};
 

@@ -37,8 +37,8 @@ const MULTIPLE_OF_P: [u64; 5] = {
 const _: () = assert!(MULTIPLE_OF_P[0] >= PRODUCT);
 
 /// Sums and differences of products stay below this until they are carried.
-const CARRIABLE: u64 = PRODUCT + MULTIPLE_OF_P[1];
-const _: () = assert!(2 * PRODUCT <= CARRIABLE);
+const CARRIABLE: u64 = 3 * PRODUCT + MULTIPLE_OF_P[1];
+const _: () = assert!(PRODUCT + 2 * MULTIPLE_OF_P[1] <= CARRIABLE);
 
 // Factors are what carrying leaves, and fit the 52 bits that a multiply-add reads.
 const _: () = assert!(MASK + 19 * (CARRIABLE >> 51) < FACTOR && FACTOR <= 1 << 52);

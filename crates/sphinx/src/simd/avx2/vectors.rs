@@ -31,7 +31,7 @@ pub(in super::super) const LANES: usize = 4;
 const NARROW: [u64; 2] = [(1 << 26) + (1 << 16), (1 << 25) + (1 << 16)];
 
 /// 2p, limb by limb. Each is above [`NARROW`].
-const TWICE_P: [u64; 10] = {
+pub(super) const TWICE_P: [u64; 10] = {
     let (even, odd) = ((1 << 27) - 2, (1 << 26) - 2);
     [even - 36, odd, even, odd, even, odd, even, odd, even, odd]
 };
@@ -106,6 +106,34 @@ impl Narrow {
             difference[i] = _mm256_add_epi64(a[i], negative);
         }
         Loose(difference)
+    }
+
+    /// Moves what is above each limb to the next, all at once: enough for limbs below five times
+    /// those of 2p, of which less than 2^4 is above.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn weakly_carried(limbs: [__m256i; 10]) -> Self {
+        debug_assert!(all_below(&limbs, [5 * TWICE_P[2], 5 * TWICE_P[1]]));
+        let mut carried = limbs;
+        for i in 0..10 {
+            carried[i] = _mm256_and_si256(limbs[i], splat(MASKS[i % 2]));
+        }
+        for i in 0..5 {
+            let (even, odd) = (
+                _mm256_srli_epi64::<26>(limbs[2 * i]),
+                _mm256_srli_epi64::<25>(limbs[2 * i + 1]),
+            );
+            let next = if i < 4 {
+                odd
+            } else {
+                _mm256_mul_epu32(odd, splat(19))
+            };
+            carried[2 * i + 1] = _mm256_add_epi64(carried[2 * i + 1], even);
+            carried[(2 * i + 2) % 10] = _mm256_add_epi64(carried[(2 * i + 2) % 10], next);
+        }
+        let narrow = Self(Loose(carried));
+        narrow.checked();
+        narrow
     }
 
     /// Asserts the bounds in debug builds.
@@ -350,6 +378,9 @@ const _: () = {
         assert!(LOOSE[i % 2] * A24 + NARROW[i % 2] <= WORST_COLUMNS[i]);
         i += 1;
     }
+    // What is carried weakly is narrow, also in limb 0, where it comes back 19-fold.
+    assert!(5 * TWICE_P[2] < 1 << 30 && 5 * TWICE_P[1] < 1 << 29);
+    assert!(MASKS[1] + (1 << 4) < NARROW[1] && MASKS[0] + 19 * (1 << 4) < NARROW[0]);
     // Factors fit the 32 bits that a multiplication reads: 19-fold, or twice that if odd.
     assert!(19 * LOOSE[0] < 1 << 32 && 2 * 19 * LOOSE[1] < 1 << 32);
 };

@@ -29,6 +29,10 @@ use zeroize::Zeroize;
 use super::{CARRIABLE, FACTOR, MASK, MULTIPLE_OF_P, PRODUCT};
 use crate::scalar_mult::field::{A24, Element, bit, quotients, words};
 
+mod comb;
+
+pub(crate) use comb::Comb;
+
 vectors!("avx512f,avx512dq,avx512vl,avx512ifma", __m256i);
 
 /// The number of lanes.
