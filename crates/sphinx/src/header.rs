@@ -1,4 +1,5 @@
-//! The header: built for a whole route at once, from the last hop to the first.
+//! The header: built for a whole route at once, from the last hop to the first, and for several routes
+//! side by side.
 
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -8,8 +9,10 @@ use crate::{
     error::RoutingFault,
     hop_keys::HopKeys,
     keys::{PublicKey, SharedSecret},
-    route::{Destination, Hop, NodeAddress, check_route},
-    scalar_mult::{Integer, Point, backend, clamp, mul_mod_order},
+    lioness::TOGETHER,
+    multiplier::Multiplier,
+    route::{Destination, NodeAddress, Way, check_route},
+    scalar_mult::{Backend, Integer, Point, backend, clamp, mul_mod_order},
     sizes::{
         FINAL_RECORD_LEN, FORWARD_RECORD_LEN, GROUP_ELEMENT_LEN, HEADER_LEN, MAC_LEN,
         MAX_FILLER_LEN, MAX_HOPS, PADDED_ROUTING_INFO_LEN, ROUTING_INFO_LEN, STEP_LEN,
@@ -22,87 +25,184 @@ pub(crate) const FORWARD_FLAG: u8 = 1;
 /// First byte of the last hop's routing record.
 pub(crate) const FINAL_FLAG: u8 = 2;
 
-/// Writes a header to `header` and returns the keys of the route's hops.
-///
-/// Draws 32 bytes from `rng` for the initial secret, then the padding of the final record.
-pub(crate) fn build<R: CryptoRng + ?Sized>(
-    version: Version,
-    route: &[Hop],
-    delays: &[Delay],
-    destination: &Destination,
-    rng: &mut R,
-    header: &mut [u8; HEADER_LEN],
-) -> Result<RouteKeys, RoutingFault> {
-    check_route(route.len(), delays.len())?;
-    let mut initial_secret = Zeroizing::new([0; 32]);
-    rng.fill_bytes(initial_secret.as_mut_slice());
-    let mut keys = RouteKeys::new();
-    let mut secrets = SenderSecrets::new(version.blinding(), &initial_secret);
-    let alpha = secrets.first_alpha();
-    for hop in route {
-        keys.push(secrets.next_hop(&hop.public_key).1);
-    }
-
-    let (alpha_out, rest) = header.split_at_mut(GROUP_ELEMENT_LEN);
-    alpha_out.copy_from_slice(&alpha);
-    let (mac_out, routing_info) = rest.split_at_mut(MAC_LEN);
-    let mac = seal_routing_info(
-        version,
-        route,
-        delays,
-        destination,
-        rng,
-        &keys,
-        routing_info
-            .first_chunk_mut()
-            .expect("a header is α, γ and β"),
-    );
-    mac_out.copy_from_slice(&mac);
-    Ok(keys)
+/// A header in the making: the secrets of its route and what is written so far.
+pub(crate) struct Draft {
+    secrets: SenderSecrets,
+    keys: RouteKeys,
+    keystreams: Keystreams,
+    header: [u8; HEADER_LEN],
 }
 
-/// Encrypts the routing records into β of the first hop and returns its γ.
-fn seal_routing_info<R: CryptoRng + ?Sized>(
-    version: Version,
-    route: &[Hop],
-    delays: &[Delay],
-    destination: &Destination,
-    rng: &mut R,
-    keys: &RouteKeys,
-    routing_info: &mut [u8; ROUTING_INFO_LEN],
-) -> [u8; MAC_LEN] {
-    let keystreams = Keystreams::new(keys.hops());
-    let filler = Filler::new(keystreams.hops());
-    let (own, tail) = routing_info.split_at_mut(ROUTING_INFO_LEN - filler.bytes().len());
-    let (record, padding) = own.split_at_mut(FINAL_RECORD_LEN);
-    record.copy_from_slice(&final_record(version, destination));
-    // Random, because zeros here would show the last hop how long the route was (Kuhn et al.,
-    // "Breaking and (Partially) Fixing Provably Secure Onion Routing", 2020).
-    rng.fill_bytes(padding);
-    tail.copy_from_slice(filler.bytes());
+impl Draft {
+    /// Draws 32 bytes from `rng` for the initial secret, then the padding of the final record.
+    pub(crate) fn new<R: CryptoRng + ?Sized>(
+        version: Version,
+        way: &Way<'_>,
+        rng: &mut R,
+    ) -> Result<Self, RoutingFault> {
+        check_route(way.route.len(), way.delays.len())?;
+        let mut initial_secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(initial_secret.as_mut_slice());
+        let mut header = [0; HEADER_LEN];
+        let (record, padding) = header[ROUTING_INFO_OFFSET..HEADER_LEN - filler_len(way)]
+            .split_at_mut(FINAL_RECORD_LEN);
+        record.copy_from_slice(&final_record(version, way.destination));
+        // Random, because zeros here would show the last hop how long the route was (Kuhn et al.,
+        // "Breaking and (Partially) Fixing Provably Secure Onion Routing", 2020).
+        rng.fill_bytes(padding);
+        Ok(Self {
+            secrets: SenderSecrets::new(version.blinding(), &initial_secret),
+            keys: RouteKeys::new(),
+            keystreams: Keystreams::none(),
+            header,
+        })
+    }
 
-    let mut mac = [0; MAC_LEN];
-    let mut next_hop: Option<&Hop> = None;
-    let layers = route
-        .iter()
-        .zip(delays)
-        .zip(keys.hops().iter().zip(keystreams.hops()));
-    for ((hop, delay), (keys, keystream)) in layers.rev() {
-        let covered = match next_hop {
-            None => ROUTING_INFO_LEN - filler.bytes().len(),
+    /// The header and the keys of the route's hops.
+    pub(crate) fn into_parts(self) -> ([u8; HEADER_LEN], RouteKeys) {
+        (self.header, self.keys)
+    }
+
+    /// Prepares what all layers need, when the keys are there.
+    fn begin_sealing(&mut self, way: &Way<'_>) {
+        self.keystreams.fill(self.keys.hops());
+        let filler = Filler::new(self.keystreams.hops());
+        self.header[HEADER_LEN - filler_len(way)..].copy_from_slice(filler.bytes());
+    }
+
+    /// Encrypts the record of hop `index`, in front of what the hops behind it get.
+    fn add_layer(&mut self, version: Version, way: &Way<'_>, index: usize) {
+        let (head, routing_info) = self.header.split_at_mut(ROUTING_INFO_OFFSET);
+        let covered = match way.route.get(index + 1) {
+            None => ROUTING_INFO_LEN - filler_len(way),
             Some(next) => {
                 routing_info.copy_within(..ROUTING_INFO_LEN - STEP_LEN, STEP_LEN);
                 let (record, rest) = routing_info.split_at_mut(FORWARD_RECORD_LEN);
-                record.copy_from_slice(&forward_record(version, &next.address, *delay));
-                rest[..MAC_LEN].copy_from_slice(&mac);
+                let delay = way.delays[index];
+                record.copy_from_slice(&forward_record(version, &next.address, delay));
+                rest[..MAC_LEN].copy_from_slice(&head[GROUP_ELEMENT_LEN..]);
                 ROUTING_INFO_LEN
             }
         };
-        xor(&mut routing_info[..covered], keystream);
-        mac = keys.header_mac(routing_info);
-        next_hop = Some(hop);
+        xor(&mut routing_info[..covered], &self.keystreams.hops()[index]);
     }
-    mac
+
+    /// What γ of hop `index` is computed from.
+    fn sealed(&self, index: usize) -> (&HopKeys, &[u8; ROUTING_INFO_LEN]) {
+        let routing_info = self.header[ROUTING_INFO_OFFSET..].first_chunk();
+        (
+            &self.keys.hops()[index],
+            routing_info.expect("a header is α, γ and β"),
+        )
+    }
+}
+
+/// Completes the headers of as many drafts as ways, side by side where the backend has lanes.
+pub(crate) fn complete(
+    version: Version,
+    ways: &[Way<'_>],
+    drafts: &mut [Draft],
+    multiplier: &mut Multiplier<'_>,
+) {
+    for (ways, drafts) in ways.chunks(TOGETHER).zip(drafts.chunks_mut(TOGETHER)) {
+        agree_on_keys(version, ways, drafts, multiplier);
+        seal_routing_infos(version, ways, drafts, multiplier.backend());
+    }
+}
+
+/// Computes α of the first hop and the keys of all hops.
+fn agree_on_keys(
+    version: Version,
+    ways: &[Way<'_>],
+    drafts: &mut [Draft],
+    multiplier: &mut Multiplier<'_>,
+) {
+    let mut integers = Zeroizing::new([[0; 32]; TOGETHER]);
+    let mut points = [[0; 32]; TOGETHER];
+    let mut products = Zeroizing::new([[0; 32]; TOGETHER]);
+    for (integer, draft) in integers.iter_mut().zip(&*drafts) {
+        *integer = draft.secrets.factors[0];
+    }
+    multiplier.mul_base(drafts.len(), &integers, &mut products);
+    for (draft, alpha) in drafts.iter_mut().zip(&*products) {
+        draft.header[..GROUP_ELEMENT_LEN].copy_from_slice(alpha);
+    }
+    for index in 0..MAX_HOPS {
+        let mut places = [0; TOGETHER];
+        let mut count = 0;
+        for (place, (way, draft)) in ways.iter().zip(&*drafts).enumerate() {
+            if let Some(hop) = way.route.get(index) {
+                places[count] = place;
+                points[count] = *hop.public_key.as_bytes();
+                integers[count] = draft.secrets.factors[0];
+                count += 1;
+            }
+        }
+        multiplier.mul_public(&points[..count], &integers, &mut products);
+        for (product, &place) in products.iter_mut().zip(&places[..count]) {
+            *product = drafts[place].secrets.apply_later_factors(product);
+        }
+        let mut places = places[..count].iter();
+        let backend = multiplier.backend();
+        HopKeys::derive_together(backend, &products[..count], |keys| {
+            if let Some(&place) = places.next() {
+                drafts[place].secrets.pass(&keys);
+                drafts[place].keys.push(keys);
+            }
+        });
+    }
+    debug_assert!(
+        drafts
+            .iter()
+            .all(|draft| draft.secrets.blinding == version.blinding())
+    );
+}
+
+/// Encrypts the routing records into β of the first hop, and computes its γ.
+fn seal_routing_infos(version: Version, ways: &[Way<'_>], drafts: &mut [Draft], backend: Backend) {
+    for (way, draft) in ways.iter().zip(&mut *drafts) {
+        draft.begin_sealing(way);
+    }
+    for index in (0..MAX_HOPS).rev() {
+        let mut macs = [None; TOGETHER];
+        let mut count = 0;
+        for (way, draft) in ways.iter().zip(&mut *drafts) {
+            if index < way.route.len() {
+                draft.add_layer(version, way, index);
+                count += 1;
+            }
+        }
+        let has_hop = |(way, _): &(&Way<'_>, _)| index < way.route.len();
+        {
+            let mut sealed = ways.iter().zip(&*drafts).filter(has_hop);
+            let Some((_, first)) = sealed.next() else {
+                continue;
+            };
+            let mut inputs = [first.sealed(index); TOGETHER];
+            for (input, (_, draft)) in inputs[1..].iter_mut().zip(sealed) {
+                *input = draft.sealed(index);
+            }
+            let mut macs = macs.iter_mut();
+            HopKeys::header_macs_together(backend, &inputs[..count], |mac| {
+                if let Some(place) = macs.next() {
+                    *place = Some(mac);
+                }
+            });
+        }
+        let drafts = ways.iter().zip(&mut *drafts);
+        let drafts = drafts.filter(|(way, _)| index < way.route.len());
+        for ((_, draft), mac) in drafts.zip(macs.iter().flatten()) {
+            draft.header[GROUP_ELEMENT_LEN..ROUTING_INFO_OFFSET].copy_from_slice(mac);
+        }
+    }
+}
+
+/// Where β begins.
+const ROUTING_INFO_OFFSET: usize = GROUP_ELEMENT_LEN + MAC_LEN;
+
+/// What the hops before the last append: a step each.
+fn filler_len(way: &Way<'_>) -> usize {
+    (way.route.len() - 1) * STEP_LEN
 }
 
 fn final_record(version: Version, destination: &Destination) -> [u8; FINAL_RECORD_LEN] {
@@ -159,14 +259,14 @@ impl SenderSecrets {
         }
     }
 
-    /// α of the first hop. Only right before the first [`Self::next_hop`].
-    fn first_alpha(&self) -> Point {
-        backend().mul_base_clamped(&self.factors[0])
-    }
-
     /// The point of the current hop: `point` times all factors so far.
     pub(crate) fn apply(&self, point: &Point) -> Point {
-        self.factors[..self.factor_count]
+        self.apply_later_factors(&backend().mul(&self.factors[0], point))
+    }
+
+    /// The same of a point that was multiplied with the first factor already.
+    fn apply_later_factors(&self, point: &Point) -> Point {
+        self.factors[1..self.factor_count]
             .iter()
             .fold(*point, |point, factor| backend().mul(factor, &point))
     }
@@ -177,6 +277,12 @@ impl SenderSecrets {
     pub(crate) fn next_hop(&mut self, public_key: &PublicKey) -> (SharedSecret, HopKeys) {
         let secret = SharedSecret::from_point(self.apply(public_key.as_bytes()));
         let keys = HopKeys::derive(&secret);
+        self.pass(&keys);
+        (secret, keys)
+    }
+
+    /// Moves on to the next hop, behind the one with these keys.
+    fn pass(&mut self, keys: &HopKeys) {
         let scalar = keys.blinding_scalar(self.blinding);
         match self.blinding {
             Blinding::Reduced => self.factors[0] = mul_mod_order(&self.factors[0], &scalar),
@@ -188,7 +294,6 @@ impl SenderSecrets {
                 }
             }
         }
-        (secret, keys)
     }
 
     /// The product of all factors so far, where it is one integer.
@@ -229,14 +334,24 @@ pub(crate) struct Keystreams {
 
 impl Keystreams {
     pub(crate) fn new(keys: &[HopKeys]) -> Self {
-        let mut streams = [[0; PADDED_ROUTING_INFO_LEN]; MAX_HOPS];
-        for (stream, keys) in streams.iter_mut().zip(keys) {
+        let mut keystreams = Self::none();
+        keystreams.fill(keys);
+        keystreams
+    }
+
+    const fn none() -> Self {
+        Self {
+            streams: [[0; PADDED_ROUTING_INFO_LEN]; MAX_HOPS],
+            count: 0,
+        }
+    }
+
+    /// Puts the keystreams where there are none yet.
+    fn fill(&mut self, keys: &[HopKeys]) {
+        for (stream, keys) in self.streams.iter_mut().zip(keys) {
             keys.apply_keystream(stream);
         }
-        Self {
-            streams,
-            count: keys.len(),
-        }
+        self.count = keys.len();
     }
 
     pub(crate) fn hops(&self) -> &[[u8; PADDED_ROUTING_INFO_LEN]] {

@@ -9,6 +9,7 @@ mod header;
 mod hop_keys;
 mod keys;
 mod lioness;
+mod multiplier;
 mod payload;
 mod process;
 mod route;
@@ -21,13 +22,13 @@ mod version;
 
 pub use crate::{
     batch::Batch,
-    build::{build, build_into},
+    build::{Builder, Envelope, Letter, build, build_into},
     delay::Delay,
     error::{Error, PayloadFault, RoutingFault, SurbFault},
     keys::{PrivateKey, PublicKey, SharedSecret},
     payload::recover_plaintext,
     process::{Peeled, VerifiedHeader, process, verify},
-    route::{Destination, Hop, NodeAddress},
+    route::{Destination, Hop, NodeAddress, Way},
     scalar_mult::{BACKEND_VARIABLE, Backend, BackendError},
     sizes::{
         DESTINATION_ADDRESS_LEN, GROUP_ELEMENT_LEN, HEADER_LEN, IDENTIFIER_LEN, MAC_LEN, MAX_HOPS,

@@ -61,7 +61,7 @@ pub(crate) fn decrypt(
     Ok(())
 }
 
-/// A block to be decrypted together with others.
+/// A block to be encrypted or decrypted together with others.
 pub(crate) struct Encrypted<'b> {
     pub(crate) key: Zeroizing<[u8; PAYLOAD_KEY_LEN]>,
     /// Must pass [`check_len`].
@@ -71,6 +71,14 @@ pub(crate) struct Encrypted<'b> {
 /// Blocks that are decrypted together: what BLAKE2b does in the lanes of AVX-512, twice what it does
 /// in those of AVX2.
 pub(crate) const TOGETHER: usize = 8;
+
+/// Encrypts blocks in place, their hashes side by side. They should be of similar lengths.
+pub(crate) fn encrypt_together(backend: Backend, blocks: &mut [Option<Encrypted<'_>>; TOGETHER]) {
+    stream_each(backend, blocks, |(k1, _, _, _)| k1);
+    hash_together(backend, blocks, |(_, k2, _, _)| k2);
+    stream_each(backend, blocks, |(_, _, k3, _)| k3);
+    hash_together(backend, blocks, |(_, _, _, k4)| k4);
+}
 
 /// Decrypts blocks in place, their hashes side by side. They should be of similar lengths.
 pub(crate) fn decrypt_together(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    delay::Delay,
     error::RoutingFault,
     keys::PublicKey,
     sizes::{DESTINATION_ADDRESS_LEN, IDENTIFIER_LEN, MAX_HOPS, NODE_ADDRESS_LEN},
@@ -36,6 +37,17 @@ pub struct Hop {
     pub address: NodeAddress,
     /// The key this hop's layer is encrypted for.
     pub public_key: PublicKey,
+}
+
+/// How a packet travels: a route, and where it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'w> {
+    /// One to [`MAX_HOPS`] nodes.
+    pub route: &'w [Hop],
+    /// How long each node holds the packet; the last one's delay is not sent.
+    pub delays: &'w [Delay],
+    /// Whom the last node hands the payload to.
+    pub destination: &'w Destination,
 }
 
 /// Accepts routes a header can hold, with one delay for each hop.

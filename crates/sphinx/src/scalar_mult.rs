@@ -28,7 +28,9 @@ use std::{env, fmt, sync::OnceLock};
 
 use curve25519_dalek::{MontgomeryPoint, Scalar};
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
+
+use self::field::{Element, quotients};
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx2Comb, Avx512, Avx512Comb};
@@ -267,7 +269,19 @@ impl Backend {
 
     /// u-coordinate of `clamped` times the base point 9. The integer must be clamped.
     pub(crate) fn mul_base_clamped(self, clamped: &Integer) -> Point {
-        MontgomeryPoint::mul_base_clamped(*clamped).to_bytes()
+        match self.0 {
+            Kind::Portable | Kind::Scalar => MontgomeryPoint::mul_base_clamped(*clamped).to_bytes(),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2x4(_) | Kind::Ifma8(_) => self.base_point().mul(clamped),
+        }
+    }
+
+    /// Tables of the base point, made once.
+    pub(crate) fn base_point(self) -> &'static Comb {
+        static BASE_POINT: [OnceLock<Comb>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
+        let mine = NAMES.iter().position(|name| *name == self.name());
+        BASE_POINT[mine.expect("every backend's name is among the names")]
+            .get_or_init(|| self.comb(&BASE_POINT_U))
     }
 }
 
@@ -290,8 +304,33 @@ enum Multiples {
 impl Comb {
     /// The same as [`Backend::mul`] of the point. Constant time.
     pub(crate) fn mul(&self, integer: &Integer) -> Point {
+        let mut products = [[0; 32]];
+        Self::mul_many(&[self], &[*integer], &mut products);
+        products[0]
+    }
+
+    /// A product of each point and the integer of the same index, at the price of one inversion in
+    /// all; at most `N`.
+    pub(crate) fn mul_many<const N: usize>(
+        combs: &[&Self],
+        integers: &[Integer; N],
+        products: &mut [Point; N],
+    ) {
+        let (mut numerators, mut denominators) = ([Element::ZERO; N], [Element::ONE; N]);
+        for (i, (comb, integer)) in combs.iter().zip(integers).enumerate() {
+            [numerators[i], denominators[i]] = comb.fraction(integer);
+        }
+        *products = quotients(&numerators, &denominators);
+        numerators.zeroize();
+        denominators.zeroize();
+    }
+
+    fn fraction(&self, integer: &Integer) -> [Element; 2] {
         match &self.0 {
-            Multiples::None(backend, point) => backend.mul(integer, point),
+            Multiples::None(backend, point) => {
+                let product = Zeroizing::new(backend.mul(integer, point));
+                [Element::from_bytes(&product), Element::ONE]
+            }
             #[cfg(target_arch = "x86_64")]
             Multiples::Avx2(avx2, comb) => avx2.mul_comb(comb, integer),
             #[cfg(target_arch = "x86_64")]
@@ -305,6 +344,13 @@ impl fmt::Display for Backend {
         f.write_str(self.name())
     }
 }
+
+/// The base point of RFC 7748.
+const BASE_POINT_U: Point = {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+};
 
 /// Products from which on lanes are worth it: one call for four lanes costs as much as 2.1 alone ...
 #[cfg(target_arch = "x86_64")]

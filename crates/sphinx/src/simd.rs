@@ -64,8 +64,8 @@ impl Avx2 {
         unsafe { Avx2Comb::new(point) }
     }
 
-    /// One product of the tables' point, four field multiplications at a time.
-    pub(crate) fn mul_comb(self, comb: &Avx2Comb, integer: &Integer) -> Point {
+    /// One product of the tables' point, four field multiplications at a time, as a fraction.
+    pub(crate) fn mul_comb(self, comb: &Avx2Comb, integer: &Integer) -> [Element; 2] {
         // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
         unsafe { comb.mul(integer) }
     }
@@ -100,8 +100,8 @@ impl Avx512 {
         unsafe { Avx512Comb::new(point) }
     }
 
-    /// One product of the tables' point, four field multiplications at a time.
-    pub(crate) fn mul_comb(self, comb: &Avx512Comb, integer: &Integer) -> Point {
+    /// One product of the tables' point, four field multiplications at a time, as a fraction.
+    pub(crate) fn mul_comb(self, comb: &Avx512Comb, integer: &Integer) -> [Element; 2] {
         // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
         unsafe { comb.mul(integer) }
     }

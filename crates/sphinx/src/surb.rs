@@ -9,11 +9,12 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::{
     delay::Delay,
     error::{Error, RoutingFault, SurbFault},
-    header::{self, RouteKeys},
+    header::{self, Draft, RouteKeys},
     hop_keys::payload_key_from_seed,
     lioness,
+    multiplier::Multiplier,
     payload::{self, recover_plaintext},
-    route::{Destination, Hop, NodeAddress, check_route},
+    route::{Destination, Hop, NodeAddress, Way, check_route},
     scalar_mult::backend,
     sizes::{
         HEADER_LEN, IDENTIFIER_LEN, MAX_HOPS, NODE_ADDRESS_LEN, PAYLOAD_KEY_LEN,
@@ -187,9 +188,20 @@ impl Surb {
 
         // Sized at once: growing would leave copies of the keys behind.
         let mut bytes = Vec::with_capacity(KEYS_OFFSET + route.len() * PAYLOAD_KEY_LEN);
-        let mut header = [0; HEADER_LEN];
-        let keys = header::build(version, route, delays, destination, rng, &mut header)
-            .map_err(route_fault)?;
+        let way = Way {
+            route,
+            delays,
+            destination,
+        };
+        let mut drafts = [Draft::new(version, &way, rng).map_err(route_fault)?];
+        header::complete(
+            version,
+            &[way],
+            &mut drafts,
+            &mut Multiplier::Plain(backend()),
+        );
+        let [draft] = drafts;
+        let (header, keys) = draft.into_parts();
         bytes.extend_from_slice(&header);
         bytes.extend_from_slice(&first_hop.address.0);
         match surb_keys {

@@ -62,9 +62,10 @@ macro_rules! comb {
                 Self { tables, once }
             }
 
-            /// u-coordinate of the integer times the point. Constant time.
+            /// u-coordinate of the integer times the point, as numerator and denominator.
+            /// Constant time.
             #[target_feature(enable = $features)]
-            pub(in crate::simd) fn mul(&self, integer: &[u8; 32]) -> [u8; 32] {
+            pub(in crate::simd) fn mul(&self, integer: &[u8; 32]) -> [Element; 2] {
                 let digits = Digits::new(integer);
                 let neutral = [Element::ONE, Element::ZERO, Element::ONE, Element::ZERO];
                 let mut sum = coordinates(&neutral);
@@ -86,11 +87,11 @@ macro_rules! comb {
                 let last = select(&[nothing, self.once], digits.even());
                 sum = add(&sum, &last, sign ^ 1);
                 let [mut y, _, mut z, _] = elements(&sum).map(|element| element.mul(Element::ONE));
-                let [u] = quotients(&[z.add(y)], &[z.sub(y)]);
+                let fraction = [z.add(y), z.sub(y)];
                 y.zeroize();
                 z.zeroize();
                 wipe(&mut sum);
-                u
+                fraction
             }
         }
 

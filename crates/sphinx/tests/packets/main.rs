@@ -7,6 +7,7 @@
 )]
 
 mod batch;
+mod building;
 mod network;
 mod peer;
 mod round_trip;

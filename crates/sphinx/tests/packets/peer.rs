@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use sphinx::{
-    Delay, Destination, Error, HEADER_LEN, Hop, NodeAddress, Peeled, PrivateKey, Surb,
-    SurbRecovery, Version, process, recover_plaintext,
+    Backend, Batch, Delay, Destination, Error, HEADER_LEN, Hop, NodeAddress, Peeled, PrivateKey,
+    Surb, SurbRecovery, Version, process, recover_plaintext,
 };
 use sphinx_packet as peer;
 
@@ -16,6 +16,39 @@ fn shared_versions() -> impl Strategy<Value = Version> {
         Version::V259,
         Version::V260,
     ])
+}
+
+#[test]
+fn batches_of_every_size_with_every_backend_are_what_the_peer_makes_of_the_packets() {
+    for version in [Version::V257, Version::V258, Version::V259, Version::V260] {
+        let mut network = Network::new(3, 1);
+        // Of a regular packet, an acknowledgement, and something between.
+        let packets: Vec<_> = (0..64)
+            .map(|number| network.packet(version, b"hi", [2_065, 38, 500][number % 3]))
+            .collect();
+        let their_key = peer::crypto::PrivateKey::from(*network.keys[0].to_bytes());
+        let expected: Vec<_> = packets
+            .iter()
+            .map(|packet| {
+                let packet = peer::SphinxPacket::from_bytes(packet).unwrap();
+                match packet.process(&their_key).unwrap().data {
+                    peer::ProcessedPacketData::ForwardHop {
+                        next_hop_packet, ..
+                    } => next_hop_packet.to_bytes(),
+                    peer::ProcessedPacketData::FinalHop { .. } => panic!("there are three hops"),
+                }
+            })
+            .collect();
+        for backend in Backend::available() {
+            let mut batch = Batch::with_backend(backend);
+            for count in 1..=64 {
+                let mut ours = packets[64 - count..].to_vec();
+                let results = batch.process(version, &network.keys[0], &mut ours);
+                assert!(results.iter().all(Result::is_ok), "{count} with {backend}");
+                assert!(ours == expected[64 - count..], "{count} with {backend}");
+            }
+        }
+    }
 }
 
 proptest! {

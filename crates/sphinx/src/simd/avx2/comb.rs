@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 use super::vectors::{LANES, Loose as Factor, Narrow as Product, TWICE_P, from_lanes, splat};
 use crate::scalar_mult::{
     comb::{Digits, ENTRIES, ROWS, TABLES, TEETH},
-    field::{Element, quotients},
+    field::Element,
 };
 
 comb!("avx2");

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     scalar_mult::{
         comb::{Digits, ENTRIES, ROWS, TABLES, TEETH},
-        field::{Element, quotients},
+        field::Element,
     },
     simd::ifma::{MULTIPLE_OF_P, PRODUCT},
 };
