@@ -21,6 +21,8 @@ const ORIGIN: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    /// What it shows at the start.
+    origin: Duration,
 }
 
 impl Clock {
@@ -29,6 +31,18 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             start: Instant::now(),
+            origin: ORIGIN,
+        }
+    }
+
+    /// A clock whose timestamps count from the beginning of 1970, by the machine's clock as it
+    /// stands now: those of several runs of a program can be compared. Whoever keeps them has to
+    /// be prepared for a machine's clock that was set back between two runs.
+    #[must_use]
+    pub fn since_1970() -> Self {
+        Self {
+            start: Instant::now(),
+            origin: unix_time().max(ORIGIN),
         }
     }
 
@@ -41,9 +55,9 @@ impl Clock {
     /// The timestamp of `instant`; instants before the start of the clock give the start.
     #[must_use]
     pub fn timestamp(&self, instant: Instant) -> Timestamp {
-        let since_start = instant.saturating_duration_since(self.start) + ORIGIN;
+        let shown = instant.saturating_duration_since(self.start) + self.origin;
         // 2^64 ns are 584 years of uptime.
-        Timestamp::from_nanos(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX))
+        Timestamp::from_nanos(u64::try_from(shown.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The instant at which this clock shows `timestamp`, for `tokio::time::sleep_until`.
@@ -53,7 +67,7 @@ impl Clock {
     #[must_use]
     pub fn instant(&self, timestamp: Timestamp) -> Instant {
         const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-        let since_start = Duration::from_nanos(timestamp.as_nanos()).saturating_sub(ORIGIN);
+        let since_start = Duration::from_nanos(timestamp.as_nanos()).saturating_sub(self.origin);
         self.start + since_start.min(FAR)
     }
 }
@@ -96,6 +110,17 @@ mod tests {
         assert_eq!(clock.instant(Timestamp::from_nanos(0)), Instant::now());
         // No overflow at the far end.
         let _ = clock.instant(Timestamp::from_nanos(u64::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_since_1970_shows_the_wall_clock_and_follows_paused_time() {
+        let clock = Clock::since_1970();
+        let before = clock.now();
+        assert!(before.as_nanos() > 1_704_067_200_000_000_000);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let passed = clock.now().saturating_duration_since(before);
+        assert_eq!(passed, Duration::from_secs(5));
+        assert_eq!(clock.instant(clock.now()), Instant::now());
     }
 
     #[test]
