@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nym_packet::address::HopAddress;
 use nym_packet::reply::ReplySurb;
-use nym_protocol::app::SenderTag;
+use nym_protocol::app::{Outcome, RequestId, SenderTag};
 use sphinx::Delay;
 
 /// Names one message or reply that an app handed over; counts up from 1, over restarts as well if
@@ -49,51 +49,13 @@ impl MessageNumber {
     }
 }
 
-/// What an app calls one of its requests, to ask later what became of it.
-///
-/// The engine compares and keeps it and does not look inside. At most [`ReceiptId::LEN_MAX`] bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReceiptId(Box<str>);
-
-impl ReceiptId {
-    /// The longest one in bytes.
-    pub const LEN_MAX: usize = 1_024;
-
-    /// The name, unless it is too long.
-    #[must_use]
-    pub fn new(name: &str) -> Option<Self> {
-        (name.len() <= Self::LEN_MAX).then(|| Self(name.into()))
-    }
-
-    /// The name as the app gave it.
-    #[must_use]
-    pub const fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// How a message ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every packet of it was acknowledged; see [`Event::Delivered`].
-    Delivered {
-        /// Time since the app handed it over.
-        latency: Duration,
-    },
-    /// It was given up.
-    Failed {
-        /// Why, for a person.
-        reason: String,
-    },
-}
-
 /// What became of a message whose app wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The message.
     pub message: MessageId,
     /// What its app calls it.
-    pub id: ReceiptId,
+    pub id: RequestId,
     /// How it ended; `None`: it is on its way.
     pub outcome: Option<Outcome>,
 }
@@ -118,7 +80,7 @@ pub enum Event {
         /// Time since the app handed it over.
         latency: Duration,
         /// What its app calls it, if it wants to know.
-        receipt: Option<ReceiptId>,
+        receipt: Option<RequestId>,
     },
     /// The message was given up.
     Failed {
@@ -127,7 +89,7 @@ pub enum Event {
         /// Why.
         reason: FailureReason,
         /// What its app calls it, if it wants to know.
-        receipt: Option<ReceiptId>,
+        receipt: Option<RequestId>,
     },
     /// A message arrived, whole. It is kept until
     /// [`Engine::handle_taken`](crate::Engine::handle_taken).

@@ -68,7 +68,6 @@ mod sender_surbs;
 pub use crate::config::EngineConfig;
 pub use crate::engine::{ClientKeys, Engine, EngineStats, Lane, RestoreError, SendError};
 pub use crate::event::{
-    Event, FailureReason, Journey, MessageId, MessageNumber, Outcome, Receipt, ReceiptId,
-    ReceivedMessage,
+    Event, FailureReason, Journey, MessageId, MessageNumber, Receipt, ReceivedMessage,
 };
 pub use crate::journal::{Batch, Change, Position, RecordKey};

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use nym_packet::time::Timestamp;
+use nym_protocol::app::{Outcome, RequestId};
 
-use crate::event::{MessageId, Outcome, Receipt, ReceiptId};
+use crate::event::{MessageId, Receipt};
 use crate::journal::{Change, Journal, record};
 
 /// Receipts under their messages. Those of messages on their way are bounded by the messages;
@@ -21,7 +22,7 @@ pub(crate) struct Receipts {
 
 #[derive(Debug)]
 struct Entry {
-    id: ReceiptId,
+    id: RequestId,
     outcome: Option<Outcome>,
 }
 
@@ -40,7 +41,7 @@ impl Receipts {
         &mut self,
         now: Timestamp,
         message: MessageId,
-        id: ReceiptId,
+        id: RequestId,
         journal: &mut Journal,
     ) {
         journal.note(|| record::receipt(message, now, &id, None));
@@ -54,7 +55,7 @@ impl Receipts {
         message: MessageId,
         outcome: Outcome,
         journal: &mut Journal,
-    ) -> Option<ReceiptId> {
+    ) -> Option<RequestId> {
         self.expire(now, journal);
         let entry = self.receipts.get_mut(&message)?;
         journal.note(|| record::receipt(message, now, &entry.id, Some(&outcome)));
@@ -69,20 +70,16 @@ impl Receipts {
         Some(id)
     }
 
-    /// Its app knows, or the message never began.
+    /// The message never began, or the receipt is too old.
     pub(crate) fn remove(&mut self, message: MessageId, journal: &mut Journal) {
         if self.receipts.remove(&message).is_some() {
             journal.note(|| Change::remove(record::receipt_key(message)));
         }
     }
 
-    /// All receipts of that name, oldest first.
-    pub(crate) fn find<'a>(&'a self, id: &'a ReceiptId) -> impl Iterator<Item = Receipt> + 'a {
-        let named = self
-            .receipts
-            .iter()
-            .filter(move |(_, entry)| entry.id == *id);
-        named.map(|(message, entry)| Receipt {
+    /// All receipts, in the order of their messages.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Receipt> {
+        self.receipts.iter().map(|(message, entry)| Receipt {
             message: *message,
             id: entry.id.clone(),
             outcome: entry.outcome.clone(),
@@ -94,7 +91,7 @@ impl Receipts {
         &mut self,
         since: Timestamp,
         message: MessageId,
-        id: ReceiptId,
+        id: RequestId,
         outcome: Option<Outcome>,
     ) {
         if outcome.is_some() {
@@ -136,7 +133,7 @@ mod tests {
         let mut receipts = Receipts::new(2, AGE_MAX);
         let mut journal = Journal::volatile();
         for number in 1..=count {
-            let id = ReceiptId::new(&number.to_string()).unwrap();
+            let id = number.to_string().parse().unwrap();
             let (now, message) = (Timestamp::ZERO, MessageId(number));
             receipts.ask(now, message, id, &mut journal);
             receipts
@@ -147,7 +144,8 @@ mod tests {
     }
 
     fn count(receipts: &Receipts, name: &str) -> usize {
-        receipts.find(&ReceiptId::new(name).unwrap()).count()
+        let id: RequestId = name.parse().unwrap();
+        receipts.all().filter(|receipt| receipt.id == id).count()
     }
 
     #[test]
@@ -163,11 +161,11 @@ mod tests {
             let mut receipts = ended(1);
             let mut journal = Journal::volatile();
             let now = Timestamp::ZERO + AGE_MAX + late;
-            let id = ReceiptId::new("on its way").unwrap();
+            let id = "\"on its way\"".parse().unwrap();
             receipts.ask(Timestamp::ZERO, MessageId(9), id, &mut journal);
             receipts.expire(now, &mut journal);
             assert_eq!(count(&receipts, "1"), left);
-            assert_eq!(count(&receipts, "on its way"), 1);
+            assert_eq!(count(&receipts, "\"on its way\""), 1);
         }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use nym_packet::reply::ReplySurb;
 use nym_packet::time::Timestamp;
-use nym_protocol::app::SenderTag;
+use nym_protocol::app::{Outcome, RequestId, SenderTag};
 use rand_core::CryptoRng;
 
 use super::sending::Ended;
 use super::{ClientKeys, Engine};
 use crate::config::EngineConfig;
-use crate::event::{Event, MessageId, MessageNumber, Outcome, Receipt, ReceiptId, ReceivedMessage};
+use crate::event::{Event, MessageId, MessageNumber, Receipt, ReceivedMessage};
 use crate::journal::record::{self, Counter, Record};
 use crate::journal::{Batch, Change, Journal, Position, RecordKey};
 
@@ -172,19 +172,14 @@ impl<R: CryptoRng> Engine<R> {
 
     /// Remembers what an app calls a message that was just taken over, so that it may ask what
     /// became of it.
-    pub fn ask_receipt(&mut self, now: Timestamp, message: MessageId, id: ReceiptId) {
+    pub fn ask_receipt(&mut self, now: Timestamp, message: MessageId, id: RequestId) {
         self.receipts.ask(now, message, id, &mut self.journal);
     }
 
-    /// What became of the messages of that name, oldest first.
-    #[must_use]
-    pub fn receipts(&self, id: &ReceiptId) -> Vec<Receipt> {
-        self.receipts.find(id).collect()
-    }
-
-    /// The app of a message that has ended knows how.
-    pub fn handle_receipt_taken(&mut self, message: MessageId) {
-        self.receipts.remove(message, &mut self.journal);
+    /// What became of the messages whose apps want to know, oldest first: those on their way, and
+    /// those that have ended not too long ago.
+    pub fn receipts(&self) -> impl Iterator<Item = Receipt> {
+        self.receipts.all()
     }
 
     /// An app has a message that arrived, or it was given up: it will not be given again.

@@ -26,13 +26,13 @@ use nym_packet::fragment::{Fragment, FragmentId, SetId};
 use nym_packet::reassembly::{FragmentDigest, SlotId};
 use nym_packet::reply::{KeyDigest, ReplyKey, ReplySurb};
 use nym_packet::time::Timestamp;
-use nym_protocol::app::SenderTag;
+use nym_protocol::app::{Outcome, RequestId, SenderTag};
 use zeroize::Zeroizing;
 
 use super::codec::{Malformed, Reader, put_bytes};
 use super::{Change, RecordKey};
 use crate::engine::QueuedReply;
-use crate::event::{MessageId, MessageNumber, Outcome, ReceiptId, ReceivedMessage};
+use crate::event::{MessageId, MessageNumber, ReceivedMessage};
 use crate::sender_surbs::PeerName;
 
 /// The kinds of records; their order is the order in which an engine is restored.
@@ -85,7 +85,7 @@ pub(crate) enum Record {
     Receipt {
         message: MessageId,
         since: Timestamp,
-        id: ReceiptId,
+        id: RequestId,
         outcome: Option<Outcome>,
     },
     ReplyKey {
@@ -167,7 +167,7 @@ pub(crate) fn reply_key_of(id: MessageId) -> RecordKey {
 pub(crate) fn receipt(
     message: MessageId,
     at: Timestamp,
-    id: &ReceiptId,
+    id: &RequestId,
     outcome: Option<&Outcome>,
 ) -> Change {
     let mut value = since(at);
@@ -183,7 +183,7 @@ pub(crate) fn receipt(
             put_bytes(&mut value, reason.as_bytes());
         }
     }
-    value.extend_from_slice(id.as_str().as_bytes());
+    value.extend_from_slice(id.as_json().as_bytes());
     Change::put(receipt_key(message), value)
 }
 
@@ -382,7 +382,7 @@ impl Record {
             }),
             _ => return Err(Malformed),
         };
-        let id = ReceiptId::new(text(fields.rest())?).ok_or(Malformed)?;
+        let id = text(fields.rest())?.parse().map_err(|_| Malformed)?;
         Ok(Self::Receipt {
             message,
             since,

@@ -102,7 +102,6 @@ pub enum RequestIdError {
 
 /// How a message ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Outcome {
     /// Every packet was acknowledged: pushed to the recipient's client or kept by its gateway.
     Delivered {

@@ -51,7 +51,7 @@ fn examples() -> Vec<Change> {
     let name = PeerName::of(&surb(1));
     let tag = SenderTag::from_bytes([5; 16]);
     let key = ReplyKey::generate(&mut rng());
-    let id = ReceiptId::new("\"my id\"").unwrap();
+    let id = "\"my id\"".parse().unwrap();
     let latency = Duration::from_millis(70);
     let reason = "lost".to_owned();
     let slot = SlotId {
