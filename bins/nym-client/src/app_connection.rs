@@ -3,13 +3,15 @@
 //! Reading and writing go on side by side, so that an app that sends a large message while one
 //! is pushed to it does not hold itself up.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nym_client_core::{Lane, MessageId, SendError};
+use nym_client_core::{Lane, MessageId, MessageNumber, SendError};
 use nym_packet::address::Recipient;
 use nym_protocol::app::{
     Answer, AppError, AppRequest, AppSession, DialectChoice, Outcome, Output, ReplyTo, Request,
@@ -21,7 +23,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliveries::{
-    AppId, Author, DeliveryDesk, MessageName, Notice, Offer, Pushes, Subscription,
+    AppId, Author, DeliveryDesk, MessageName, Notice, Offer, Parting, Pushes, Subscription,
 };
 use crate::engine_task::{AppOrder, Order};
 
@@ -55,10 +57,12 @@ pub(crate) struct Visit {
 /// Why an app connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ended {
-    /// The app closed it, or it broke.
+    /// It broke.
     ByApp,
     /// The client is stopping.
     ByClient,
+    /// The app closed it.
+    ByGoodbye,
     /// The app sent more than is allowed.
     TooLong,
 }
@@ -81,15 +85,20 @@ pub(crate) async fn serve(
     tracing::debug!("an app is connected");
     let (mut sink, stream) = socket.split();
     let session = Mutex::new(AppSession::new(dialect));
+    let unconfirmed = Unconfirmed::default();
     let (answers, answered) = mpsc::channel(ANSWER_QUEUE);
     // The future that loses is dropped: a frame it was writing may be lost, a message it was
     // writing has not been reported as written.
     let ended = tokio::select! {
-        ended = read(stream, &session, app, &context, answers) => ended,
-        ended = write(&mut sink, &session, &mut subscription, answered) => ended,
+        ended = read(stream, &session, app, &context, &unconfirmed, answers) => ended,
+        ended = write(&mut sink, &session, &mut subscription, &unconfirmed, answered) => ended,
         () = shutdown.cancelled() => Ended::ByClient,
     };
-    subscription.leave().await;
+    let parting = match ended {
+        Ended::ByGoodbye => Parting::Goodbye,
+        Ended::ByApp | Ended::ByClient | Ended::TooLong => Parting::Lost,
+    };
+    subscription.leave(parting).await;
     let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
     let _ = timeout(
         WRITE_TIMEOUT,
@@ -104,8 +113,17 @@ async fn read(
     session: &Mutex<AppSession>,
     app: AppId,
     context: &AppContext,
+    unconfirmed: &Unconfirmed,
     answers: mpsc::Sender<WsMessage>,
 ) -> Ended {
+    let confirm = |pong: Bytes| {
+        let messages = unconfirmed.take_until(&pong);
+        async move {
+            if !messages.is_empty() {
+                context.desk.confirm(app, messages).await;
+            }
+        }
+    };
     let mut ahead = None;
     loop {
         let message = match ahead.take() {
@@ -115,15 +133,20 @@ async fn read(
         let output = match message {
             Some(Ok(Message::Text(text))) => lock(session).handle_text(&text),
             Some(Ok(Message::Binary(frame))) => lock(session).handle_binary(&frame),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Ping(_))) => continue,
+            Some(Ok(Message::Pong(pong))) => {
+                confirm(pong).await;
+                continue;
+            }
+            Some(Ok(Message::Close(_))) => return Ended::ByGoodbye,
             Some(Err(error)) if is_too_long(&error) => return Ended::TooLong,
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Ended::ByApp,
+            Some(Err(_)) | None => return Ended::ByApp,
         };
         let (frames, pending) = match output {
             Some(Output::Request(asked)) => {
                 let token = asked.token;
                 let performing = perform(asked, app, context);
-                let done = reading_ahead(performing, &mut stream, &mut ahead).await;
+                let done = reading_ahead(performing, &mut stream, confirm, &mut ahead).await;
                 let (answer, pending) = match done {
                     Ok(Performed { answer, pending }) => (Ok(answer), pending),
                     Err(error) => (Err(error), Vec::new()),
@@ -149,9 +172,10 @@ async fn read(
 ///
 /// A request may have to wait long for room in the queue of messages. An app that waits for its
 /// answer gets its pings answered; one that sends on is not read from, until there is room.
-async fn reading_ahead<T>(
+async fn reading_ahead<T, C: Future<Output = ()>>(
     answering: impl Future<Output = T>,
     stream: &mut SplitStream<WebSocket>,
+    confirm: impl Fn(Bytes) -> C,
     ahead: &mut Option<Option<Result<Message, axum::Error>>>,
 ) -> T {
     tokio::pin!(answering);
@@ -160,8 +184,10 @@ async fn reading_ahead<T>(
         tokio::select! {
             answer = &mut answering => return answer,
             message = stream.next(), if ahead.is_none() => {
-                if !matches!(message, Some(Ok(Message::Ping(_) | Message::Pong(_)))) {
-                    *ahead = Some(message);
+                match message {
+                    Some(Ok(Message::Ping(_))) => {}
+                    Some(Ok(Message::Pong(pong))) => confirm(pong).await,
+                    other => *ahead = Some(other),
                 }
             }
         }
@@ -172,6 +198,7 @@ async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     session: &Mutex<AppSession>,
     subscription: &mut Subscription,
+    unconfirmed: &Unconfirmed,
     mut answered: mpsc::Receiver<WsMessage>,
 ) -> Ended {
     let mut pings = interval(PING_INTERVAL);
@@ -187,9 +214,13 @@ async fn write(
                     return Ended::ByClient;
                 };
                 let frame = encode(&lock(session), &offer);
-                let written = write_one(sink, to_message(frame)).await;
+                let mut written = write_one(sink, to_message(frame)).await;
                 if written.is_ok() {
                     subscription.written(&offer).await;
+                }
+                if let Offer::Message(_, number) = offer {
+                    let ping = unconfirmed.add(number);
+                    written = written.and(write_one(sink, ping).await);
                 }
                 written
             }
@@ -198,6 +229,33 @@ async fn write(
         if written.is_err() {
             return Ended::ByApp;
         }
+    }
+}
+
+/// Messages that were written and are not confirmed yet, in the order of writing.
+///
+/// Every message is followed by a ping with its number: 8 bytes, big-endian. An app that answers
+/// it has read the message. An app that looks at pings can also tell by them a message that it is
+/// pushed again after a crash from one that says the same.
+#[derive(Debug, Default)]
+struct Unconfirmed(Mutex<VecDeque<MessageNumber>>);
+
+impl Unconfirmed {
+    /// The message was written; gives the ping that asks for its confirmation.
+    fn add(&self, number: MessageNumber) -> Message {
+        lock(&self.0).push_back(number);
+        Message::Ping(Bytes::copy_from_slice(&number.get().to_be_bytes()))
+    }
+
+    /// The messages that this answer to a ping confirms: an app may leave out all answers but the
+    /// last (RFC 6455, section 5.5.3).
+    fn take_until(&self, pong: &[u8]) -> Vec<MessageNumber> {
+        let Ok(number) = pong.try_into().map(u64::from_be_bytes) else {
+            return Vec::new();
+        };
+        let mut waiting = lock(&self.0);
+        let confirmed = waiting.iter().position(|other| other.get() == number);
+        confirmed.map_or_else(Vec::new, |last| waiting.drain(..=last).collect())
     }
 }
 
@@ -215,7 +273,7 @@ async fn say_goodbye(
     context: &AppContext,
 ) {
     let (code, reason) = match ended {
-        Ended::ByApp => (close_code::NORMAL, String::new()),
+        Ended::ByApp | Ended::ByGoodbye => (close_code::NORMAL, String::new()),
         Ended::ByClient => (close_code::AWAY, "the client is stopping".to_owned()),
         Ended::TooLong => {
             let reason = format!("a frame has at most {} bytes", context.message_len_max);
@@ -383,6 +441,6 @@ fn is_too_long(error: &axum::Error) -> bool {
     error.to_string().contains("too long")
 }
 
-fn lock(session: &Mutex<AppSession>) -> MutexGuard<'_, AppSession> {
-    session.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

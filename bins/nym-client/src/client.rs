@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use nym_client_core::Engine;
+use nym_client_core::{ClientKeys, Engine};
 use nym_daemon::clock::Clock;
 use nym_daemon::entropy;
 use nym_packet::address::Recipient;
+use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::gateway::SharedKeys;
 use nym_transport::directory::{Directory, DirectoryLimits};
+use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +19,14 @@ use crate::app_connection::AppContext;
 use crate::apps::Apps;
 use crate::config::{ClientConfig, MESSAGE_LEN_MAX_DEFAULT, UNDELIVERED_BYTES_MAX_DEFAULT};
 use crate::deliveries::Deliveries;
-use crate::engine_task::{EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE};
+use crate::engine_task::{
+    EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE, TAKEN_QUEUE,
+};
 use crate::error::ClientError;
 use crate::gateway_link::GatewayLink;
 use crate::keys::OwnKeys;
 use crate::status::ClientStatus;
+use crate::store::{Store, StoreError, StoreHandle, StoreThread};
 use crate::topology_task::TopologyTask;
 
 /// Under which addresses a client is reached.
@@ -33,11 +38,17 @@ pub struct Addresses {
     pub recipient: Recipient,
 }
 
+/// A store at work, and the way to it.
+type OpenStore = (StoreThread, StoreHandle);
+
 /// A client that has its keys and its port, and has not begun to talk.
 pub struct Client {
     config: ClientConfig,
-    own_keys: OwnKeys,
+    identity: IdentityPublicKey,
     shared_keys: SharedKeys,
+    clock: Clock,
+    engine: Engine<StdRng>,
+    store: Option<OpenStore>,
     apps: Option<Apps>,
     directory: Directory,
     addresses: Addresses,
@@ -45,12 +56,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the keys and opens the socket for apps.
+    /// Reads the keys, opens the store with what an earlier run left to do, and opens the socket
+    /// for apps.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Keys`], [`ClientError::AppSocket`] or [`ClientError::NoTopology`] (when the
-    /// configuration names no validator).
+    /// [`ClientError::Keys`], [`ClientError::Store`], [`ClientError::AppSocket`] or
+    /// [`ClientError::NoTopology`] (when the configuration names no validator).
     pub async fn bind(config: ClientConfig) -> Result<Self, ClientError> {
         let own_keys = OwnKeys::load(&config.key_files)?;
         let shared_keys = config.key_files.load_shared()?;
@@ -66,10 +78,17 @@ impl Client {
             apps: apps.as_ref().map(Apps::address),
             recipient: own_keys.recipient(config.gateway),
         };
+        let clock = Clock::since_1970();
+        let identity = own_keys.identity.public_key();
+        let keys = own_keys.into_engine_keys(config.gateway);
+        let (engine, store) = engine(&config, keys, clock)?;
         Ok(Self {
             config,
-            own_keys,
+            identity,
             shared_keys,
+            clock,
+            engine,
+            store,
             apps,
             directory,
             addresses,
@@ -102,7 +121,7 @@ impl Client {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
         // Tasks end as well when one of them fails, so they have a token of their own.
         let stop = shutdown.child_token();
-        let mut tasks = self.start(&stop);
+        let (mut tasks, store) = self.start(&stop);
         while let Some(ended) = tasks.join_next().await {
             stop.cancel();
             if let Err(error) = ended
@@ -111,14 +130,20 @@ impl Client {
                 std::panic::resume_unwind(panic);
             }
         }
+        if let Some(store) = store {
+            store.join().await;
+        }
         Ok(())
     }
 
-    fn start(self, stop: &CancellationToken) -> JoinSet<()> {
+    fn start(self, stop: &CancellationToken) -> (JoinSet<()>, Option<StoreThread>) {
         let Self {
             config,
-            own_keys,
+            identity,
             shared_keys,
+            clock,
+            engine,
+            store,
             apps,
             directory,
             addresses,
@@ -131,13 +156,8 @@ impl Client {
             );
         }
         let status_seen = status.subscribe();
-        let clock = Clock::start();
-        let client = own_keys.identity.public_key();
-        let mut engine_config = config.engine;
-        engine_config.trace_journeys = config.journeys.is_some();
-        let unacknowledged_bytes_max = engine_config.unacknowledged_bytes_max;
-        let keys = own_keys.into_engine_keys(config.gateway);
-        let engine = Engine::new(keys, engine_config, entropy());
+        let unacknowledged_bytes_max = config.engine.unacknowledged_bytes_max;
+        let (store_thread, store) = store.unzip();
 
         let (inputs_in, inputs) = mpsc::channel(INPUT_QUEUE);
         let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
@@ -148,11 +168,14 @@ impl Client {
             |apps| (apps.message_len_max, apps.undelivered_bytes_max),
         );
         let (message_len_max, undelivered_bytes_max) = limits;
-        let (deliveries, news, desk) = Deliveries::new(undelivered_bytes_max);
+        let (taken_in, taken) = mpsc::channel(TAKEN_QUEUE);
+        let (deliveries, news, desk) = Deliveries::new(undelivered_bytes_max, taken_in);
 
         let queues = EngineQueues {
             inputs,
             orders,
+            taken,
+            store,
             packets: packets_in,
             news,
             journeys: config.journeys,
@@ -160,7 +183,7 @@ impl Client {
         };
         let engine_task = EngineTask::new(engine, clock, unacknowledged_bytes_max, queues);
         let gateway_link = GatewayLink {
-            client,
+            client: identity,
             keys: Arc::new(shared_keys),
             listener: config.gateway_listener,
             announced,
@@ -195,6 +218,26 @@ impl Client {
             };
             tasks.spawn(apps.run(context, status_seen, stop.clone()));
         }
-        tasks
+        (tasks, store_thread)
     }
+}
+
+/// The engine, as an earlier run left it if it is kept.
+fn engine(
+    config: &ClientConfig,
+    keys: ClientKeys,
+    clock: Clock,
+) -> Result<(Engine<StdRng>, Option<OpenStore>), ClientError> {
+    let mut engine_config = config.engine.clone();
+    engine_config.trace_journeys = config.journeys.is_some();
+    let Some(store_config) = &config.store else {
+        return Ok((Engine::new(keys, engine_config, entropy()), None));
+    };
+    let store = Store::open(store_config, &mut entropy())?;
+    let (now, records) = (clock.now(), store.records()?);
+    let engine = Engine::restore(keys, engine_config, entropy(), now, records)
+        .map_err(|error| StoreError::unreadable(&store_config.database, &error))?;
+    let started = StoreThread::start(store)
+        .map_err(|error| StoreError::unusable(&store_config.database, &error))?;
+    Ok((engine, Some(started)))
 }

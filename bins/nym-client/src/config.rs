@@ -20,6 +20,7 @@ pub use self::overrides::{ENVIRONMENT_PREFIX, Overrides, load_layered};
 pub use self::render::render;
 pub use self::token::AppToken;
 use crate::keys::KeyFiles;
+use crate::store::StoreConfig;
 
 /// The port of the app socket when nothing else is said.
 pub const APP_PORT_DEFAULT: u16 = 1977;
@@ -49,6 +50,8 @@ pub struct ClientConfig {
     pub id: String,
     /// Where its keys are.
     pub key_files: KeyFiles,
+    /// Where messages and keys survive the end of the process; `None` keeps all in memory.
+    pub store: Option<StoreConfig>,
     /// The gateway that registered it.
     pub gateway: IdentityPublicKey,
     /// Where that gateway takes clients, `ws://host:port`. When nobody is there, the address in
@@ -83,6 +86,7 @@ impl ClientConfig {
     ) -> Self {
         Self {
             id: id.into(),
+            store: Some(StoreConfig::beside(&key_files)),
             key_files,
             gateway,
             gateway_listener: gateway_listener.into(),

@@ -1,10 +1,13 @@
 //! What apps have to be told: messages that arrived, and what became of those they sent.
 //!
 //! ```text
-//!  engine ──► waiting ──► offered to the newest app ──► written: gone
-//!                ▲                    │
-//!                └──── app left ──────┘
+//!  engine ──► waiting ──► offered to the newest app ──► written ──► confirmed: gone
+//!                ▲                    │                     │
+//!                └────── app left ────┴─────────────────────┘ (gone if it said goodbye)
 //! ```
+//!
+//! An app confirms a message by its answer to the websocket ping that follows it. Without that a
+//! message that was written may be lost in the buffers of a socket whose reader is gone.
 //!
 //! One task owns the buffer and the book of receipts. It never waits for an app: what an app's
 //! queue has no room for stays until the app has written something.
@@ -12,7 +15,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use nym_client_core::MessageId;
+use nym_client_core::{MessageId, MessageNumber};
 use nym_protocol::app::{Outcome, Received, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,11 @@ pub(crate) const NEWS_QUEUE: usize = 16;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct AppId(pub(crate) u64);
 
+impl AppId {
+    /// Whichever app it was, it was connected before this client was started.
+    pub(crate) const EARLIER: Self = Self(0);
+}
+
 /// Whether an app wants the messages that arrive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Pushes {
@@ -52,8 +60,8 @@ pub(crate) enum News {
     Accepted(MessageId, Author),
     /// It was delivered, or given up.
     Ended(MessageId, Outcome),
-    /// A message arrived.
-    Received(Received),
+    /// A message arrived; the numbers grow.
+    Received(MessageNumber, Received),
 }
 
 /// Something to write to an app, which reports when it has.
@@ -65,16 +73,22 @@ pub(crate) enum Offer {
     Notice(Notice),
 }
 
-/// Names a message in the buffer.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct MessageNumber(u64);
+/// How the connection of an app ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Parting {
+    /// The app said goodbye, behind all that was written to it.
+    Goodbye,
+    /// It broke, or this client ended it: what was written may never have been read.
+    Lost,
+}
 
 /// What an app connection tells about its deliveries.
 #[derive(Debug)]
 enum Report {
     Asked(AppId, Vec<RequestId>, oneshot::Sender<Vec<Found>>),
+    Confirmed(AppId, Vec<MessageNumber>),
     Joined(App),
-    Left(AppId),
+    Left(AppId, Parting),
     /// A message was written; or else a notice, which makes room for the next.
     Written(Option<MessageNumber>),
     Watching(AppId, Vec<MessageId>),
@@ -115,6 +129,12 @@ impl DeliveryDesk {
         answered.await.ok()
     }
 
+    /// The app has these messages.
+    pub(crate) async fn confirm(&self, app: AppId, messages: Vec<MessageNumber>) {
+        // Without the task there is no buffer left to take the messages from.
+        let _ = self.reports.send(Report::Confirmed(app, messages)).await;
+    }
+
     /// From now on the app may be told how these messages end.
     pub(crate) async fn watch(&self, app: AppId, messages: Vec<MessageId>) {
         // Without the task there is nobody who would tell it.
@@ -138,9 +158,9 @@ impl Subscription {
         let _ = self.reports.send(Report::Written(message)).await;
     }
 
-    /// The app is gone: what was offered and not written goes to another one.
-    pub(crate) async fn leave(self) {
-        let _ = self.reports.send(Report::Left(self.app)).await;
+    /// The app is gone: what it does not have goes to another one.
+    pub(crate) async fn leave(self, parting: Parting) {
+        let _ = self.reports.send(Report::Left(self.app, parting)).await;
     }
 }
 
@@ -161,12 +181,17 @@ pub(crate) struct Deliveries {
     apps: Vec<App>,
     news: mpsc::Receiver<News>,
     reports: mpsc::Receiver<Report>,
+    /// Tells the engine which messages need not be kept any more.
+    taken: mpsc::Sender<MessageNumber>,
 }
 
 impl Deliveries {
     /// The task, the queue into it, and the desk where apps subscribe. Messages of up to
-    /// `bytes_max` bytes wait.
-    pub(crate) fn new(bytes_max: usize) -> (Self, mpsc::Sender<News>, DeliveryDesk) {
+    /// `bytes_max` bytes wait; `taken` is told which are gone from the buffer.
+    pub(crate) fn new(
+        bytes_max: usize,
+        taken: mpsc::Sender<MessageNumber>,
+    ) -> (Self, mpsc::Sender<News>, DeliveryDesk) {
         let (tell, news) = mpsc::channel(NEWS_QUEUE);
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let task = Self {
@@ -175,12 +200,14 @@ impl Deliveries {
             apps: Vec::new(),
             news,
             reports,
+            taken,
         };
         (task, tell, DeliveryDesk { reports: report })
     }
 
     /// Runs until `shutdown` is cancelled.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let taken = self.taken.clone();
         loop {
             // All branches are cancel-safe. Reports go first: they make room.
             tokio::select! {
@@ -188,6 +215,12 @@ impl Deliveries {
                 () = shutdown.cancelled() => break,
                 Some(report) = self.reports.recv() => self.take_report(report),
                 Some(news) = self.news.recv() => self.take_news(news),
+                // The engine may be waiting for this task, so this task never waits for it.
+                Ok(permit) = taken.reserve(), if !self.buffer.gone.is_empty() => {
+                    if let Some(number) = self.buffer.gone.pop_front() {
+                        permit.send(number);
+                    }
+                }
                 else => break,
             }
             // An app that left without a word, because its task ended early, has nothing more
@@ -203,7 +236,7 @@ impl Deliveries {
         }
         let left = self.buffer.entries.len();
         if left > 0 {
-            tracing::warn!(left, "stopping with messages that no app has taken");
+            tracing::info!(left, "stopping with messages that no app has taken");
         }
     }
 
@@ -211,7 +244,7 @@ impl Deliveries {
         match news {
             News::Accepted(message, author) => self.receipts.accepted(message, author),
             News::Ended(message, outcome) => self.receipts.ended(message, outcome),
-            News::Received(received) => self.buffer.add(received),
+            News::Received(number, received) => self.buffer.add(number, received),
         }
     }
 
@@ -224,7 +257,8 @@ impl Deliveries {
                 let _ = answer.send(found.collect());
             }
             Report::Joined(app) => self.apps.push(app),
-            Report::Left(app) => self.forget(app),
+            Report::Confirmed(app, messages) => self.buffer.confirmed(app, &messages),
+            Report::Left(app, parting) => self.forget(app, parting),
             Report::Written(None) => {}
             Report::Written(Some(message)) => self.buffer.written(message),
             Report::Watching(app, messages) => {
@@ -243,15 +277,15 @@ impl Deliveries {
         }
     }
 
-    fn forget(&mut self, app: AppId) {
+    fn forget(&mut self, app: AppId, parting: Parting) {
         self.apps.retain(|other| other.id != app);
-        self.buffer.left(app);
+        self.buffer.left(app, parting);
         self.receipts.left(app);
     }
 
     fn forget_vanished_apps(&mut self) {
         while let Some(app) = self.apps.iter().find(|app| app.sender.is_closed()) {
-            self.forget(app.id);
+            self.forget(app.id, Parting::Lost);
         }
     }
 
@@ -272,6 +306,7 @@ struct Entry {
     number: MessageNumber,
     received: Arc<Received>,
     offered_to: Option<AppId>,
+    is_written: bool,
 }
 
 /// Undelivered messages, oldest first.
@@ -280,8 +315,9 @@ struct Buffer {
     entries: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
-    next_number: u64,
     dropped_count: u64,
+    /// Messages that left the buffer and were not told to the engine.
+    gone: VecDeque<MessageNumber>,
 }
 
 impl Buffer {
@@ -293,41 +329,66 @@ impl Buffer {
             entries: VecDeque::new(),
             bytes: 0,
             bytes_max,
-            next_number: 0,
             dropped_count: 0,
+            gone: VecDeque::new(),
         }
     }
 
     fn written(&mut self, message: MessageNumber) {
-        if let Ok(index) = self
-            .entries
-            .binary_search_by_key(&message, |entry| entry.number)
-        {
-            self.remove(index);
+        if let Some(index) = self.find(message) {
+            self.entries[index].is_written = true;
         }
     }
 
-    fn left(&mut self, app: AppId) {
-        for entry in &mut self.entries {
-            if entry.offered_to == Some(app) {
-                entry.offered_to = None;
+    fn confirmed(&mut self, app: AppId, messages: &[MessageNumber]) {
+        for message in messages {
+            // The app may have left, and another one been offered the message since.
+            if let Some(index) = self.find(*message)
+                && self.entries[index].offered_to == Some(app)
+            {
+                self.remove(index);
             }
         }
     }
 
-    /// Takes a message in. When there is no room the oldest that no app is being told of goes.
-    fn add(&mut self, received: Received) {
+    fn left(&mut self, app: AppId, parting: Parting) {
+        let offered = |entry: &Entry| entry.offered_to == Some(app);
+        if parting == Parting::Goodbye {
+            while let Some(index) = self
+                .entries
+                .iter()
+                .position(|entry| offered(entry) && entry.is_written)
+            {
+                self.remove(index);
+            }
+        }
+        for entry in self.entries.iter_mut().filter(|entry| offered(entry)) {
+            entry.offered_to = None;
+            entry.is_written = false;
+        }
+    }
+
+    fn find(&self, message: MessageNumber) -> Option<usize> {
+        self.entries
+            .binary_search_by_key(&message, |entry| entry.number)
+            .ok()
+    }
+
+    /// Takes a message in. When there is no room the oldest that no app is being told of goes, or
+    /// else the oldest that was written to one which does not confirm it.
+    fn add(&mut self, number: MessageNumber, received: Received) {
         self.bytes += Self::cost(&received);
-        let number = MessageNumber(self.next_number);
-        self.next_number += 1;
         let received = Arc::new(received);
         self.entries.push_back(Entry {
             number,
             received,
             offered_to: None,
+            is_written: false,
         });
         while self.bytes > self.bytes_max {
-            let Some(oldest) = self.entries.iter().position(|e| e.offered_to.is_none()) else {
+            let waiting = self.entries.iter().position(|e| e.offered_to.is_none());
+            let written = || self.entries.iter().position(|e| e.is_written);
+            let Some(oldest) = waiting.or_else(written) else {
                 break;
             };
             self.remove(oldest);
@@ -365,6 +426,7 @@ impl Buffer {
     fn remove(&mut self, index: usize) {
         if let Some(entry) = self.entries.remove(index) {
             self.bytes = self.bytes.saturating_sub(Self::cost(&entry.received));
+            self.gone.push_back(entry.number);
         }
     }
 
@@ -375,6 +437,7 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use nym_protocol::app::ReceiptStatus;
@@ -385,19 +448,24 @@ mod tests {
     struct Desk {
         news: mpsc::Sender<News>,
         desk: DeliveryDesk,
+        taken: mpsc::Receiver<MessageNumber>,
+        arrived_count: AtomicU64,
         shutdown: CancellationToken,
         _task: JoinSet<()>,
     }
 
     impl Desk {
         fn open(bytes_max: usize) -> Self {
-            let (task, news, desk) = Deliveries::new(bytes_max);
+            let (taken_in, taken) = mpsc::channel(16);
+            let (task, news, desk) = Deliveries::new(bytes_max, taken_in);
             let shutdown = CancellationToken::new();
             let mut tasks = JoinSet::new();
             tasks.spawn(task.run(shutdown.clone()));
             Self {
                 news,
                 desk,
+                taken,
+                arrived_count: AtomicU64::new(0),
                 shutdown,
                 _task: tasks,
             }
@@ -405,7 +473,9 @@ mod tests {
 
         async fn arrive(&self, message: &str) {
             let received = Received::new(message.into());
-            self.news.send(News::Received(received)).await.unwrap();
+            let number = MessageNumber::new(self.arrived_count.fetch_add(1, Ordering::Relaxed));
+            let news = News::Received(number, received);
+            self.news.send(news).await.unwrap();
         }
 
         async fn join(&self, app: u64) -> Subscription {
@@ -488,19 +558,53 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_app_did_not_write_goes_to_the_next_and_nothing_else() {
-        let desk = Desk::open(1 << 20);
-        let mut first = desk.join(1).await;
-        for message in ["1", "2", "3"] {
-            desk.arrive(message).await;
+    async fn what_an_app_does_not_have_goes_to_the_next_and_nothing_else() {
+        for (parting, left) in [
+            (Parting::Lost, ["2", "3", "4"].as_slice()),
+            (Parting::Goodbye, &["3", "4"]),
+        ] {
+            let mut desk = Desk::open(1 << 20);
+            let mut first = desk.join(1).await;
+            for message in ["1", "2", "3", "4"] {
+                desk.arrive(message).await;
+            }
+            // The first is confirmed, the second written, the third taken from the queue.
+            for _ in 0..2 {
+                let offer = first.next().await.unwrap();
+                first.written(&offer).await;
+            }
+            let confirmed = vec![MessageNumber::new(0)];
+            desk.desk.confirm(AppId(1), confirmed).await;
+            assert_eq!(desk.taken.recv().await, Some(MessageNumber::new(0)));
+            assert_eq!(text(&first.next().await.unwrap()), "3");
+            first.leave(parting).await;
+            let mut second = desk.join(2).await;
+            for message in left {
+                assert_eq!(text(&second.next().await.unwrap()), *message);
+            }
+            if parting == Parting::Goodbye {
+                assert_eq!(desk.taken.recv().await, Some(MessageNumber::new(1)));
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn a_late_confirmation_does_not_take_a_message_from_another_app() {
+        let mut desk = Desk::open(1 << 20);
+        let mut first = desk.join(1).await;
+        desk.arrive("1").await;
         let offer = first.next().await.unwrap();
         first.written(&offer).await;
-        assert_eq!(text(&first.next().await.unwrap()), "2");
-        first.leave().await;
+        first.leave(Parting::Lost).await;
         let mut second = desk.join(2).await;
+        assert_eq!(text(&second.next().await.unwrap()), "1");
+        let number = MessageNumber::new(0);
+        desk.desk.confirm(AppId(1), vec![number]).await;
+        desk.arrive("2").await;
         assert_eq!(text(&second.next().await.unwrap()), "2");
-        assert_eq!(text(&second.next().await.unwrap()), "3");
+        assert!(desk.taken.try_recv().is_err(), "it is the second app's");
+        desk.desk.confirm(AppId(2), vec![number]).await;
+        assert_eq!(desk.taken.recv().await, Some(number));
     }
 
     #[tokio::test]
@@ -512,7 +616,7 @@ mod tests {
         let offer = new.next().await.unwrap();
         assert_eq!(text(&offer), "1");
         new.written(&offer).await;
-        new.leave().await;
+        new.leave(Parting::Goodbye).await;
         desk.arrive("2").await;
         assert_eq!(text(&old.next().await.unwrap()), "2");
     }
@@ -564,7 +668,7 @@ mod tests {
         let gone = desk.join(1).await;
         desk.accept(1, 1, Some("\"a\"")).await;
         desk.watch(1, 1).await;
-        gone.leave().await;
+        gone.leave(Parting::Goodbye).await;
         let mut next = desk.join(2).await;
         let found = desk
             .desk
@@ -632,9 +736,11 @@ mod tests {
     fn the_oldest_message_goes_when_there_is_no_room_for_the_newest() {
         let room_for_two = 2 * (1 + Buffer::ENTRY_COST);
         let mut buffer = Buffer::new(room_for_two);
-        for message in [b"1", b"2", b"3"] {
-            buffer.add(Received::new(message.to_vec()));
+        for (number, message) in [(7, b"1"), (8, b"2"), (9, b"3")] {
+            let number = MessageNumber::new(number);
+            buffer.add(number, Received::new(message.to_vec()));
         }
+        assert_eq!(buffer.gone, [MessageNumber::new(7)]);
         let left: Vec<_> = buffer
             .entries
             .iter()

@@ -5,9 +5,12 @@
 //! could be waiting for it: packets go into a queue that is checked for room before they are
 //! made, arrivals to a task that never waits for anybody.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nym_client_core::{Engine, Event, Journey, Lane, MessageId, ReceivedMessage, SendError};
+use nym_client_core::{
+    Engine, Event, Journey, Lane, MessageId, MessageNumber, ReceivedMessage, SendError,
+};
 use nym_daemon::clock::Clock;
 use nym_packet::address::Recipient;
 use nym_packet::mix_packet::MixPacket;
@@ -19,8 +22,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliveries::{Author, News};
+use self::keeping::{Keeping, Progress};
+use crate::deliveries::{AppId, Author, MessageName, News};
 use crate::status::{ClientStatus, RateMeter};
+use crate::store::StoreHandle;
+
+mod keeping;
 
 /// Packets on their way to the gateway: 256 of at most 33 KiB, usually 2.4 KiB, are 8 MiB at
 /// worst. At the default pace that is four seconds of a link that has stalled.
@@ -37,6 +44,9 @@ pub(crate) const INPUT_QUEUE: usize = 256;
 /// bounds in bytes.
 pub(crate) const ORDER_QUEUE: usize = 4;
 
+/// Numbers of messages that apps have taken, on their way to the engine.
+pub(crate) const TAKEN_QUEUE: usize = 256;
+
 /// News for the engine.
 #[derive(Debug)]
 pub(crate) enum EngineInput {
@@ -44,13 +54,15 @@ pub(crate) enum EngineInput {
     LinkDown,
     /// The gateway takes packets.
     LinkUp,
-    /// The gateway delivered something.
-    Push(Vec<u8>),
+    /// The gateway delivered something. The sender is answered when nothing of it can be lost
+    /// any more.
+    Push(Vec<u8>, oneshot::Sender<()>),
     /// The network looks like this now.
     Topology(Box<Topology>),
 }
 
-/// What an app wants the engine to do; the answer says whether it was taken over.
+/// What an app wants the engine to do; the answer says whether it was taken over, which means that
+/// it is safe.
 #[derive(Debug)]
 pub(crate) struct AppOrder {
     pub(crate) order: Order,
@@ -115,11 +127,13 @@ pub(crate) struct EngineTask {
     pub(crate) clock: Clock,
     pub(crate) inputs: mpsc::Receiver<EngineInput>,
     pub(crate) orders: mpsc::Receiver<AppOrder>,
+    pub(crate) taken: mpsc::Receiver<MessageNumber>,
     pub(crate) packets: mpsc::Sender<MixPacket>,
     pub(crate) news: mpsc::Sender<News>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
     pub(crate) unacknowledged_bytes_max: usize,
     status: Arc<watch::Sender<ClientStatus>>,
+    keeping: Keeping,
     state: State,
 }
 
@@ -129,15 +143,28 @@ struct State {
     link_up: bool,
     /// An order that has to wait until earlier messages are acknowledged.
     waiting: Option<AppOrder>,
+    /// Orders that were obeyed and wait until that is safe: at most one of each app.
+    obeyed: BTreeMap<MessageId, Obeyed>,
     packets_dropped_count: u64,
     messages_failed_count: u64,
     meter: RateMeter,
 }
 
-/// The queues that lead to and from the task.
+/// Who is to be told that a message was accepted.
+#[derive(Debug)]
+struct Obeyed {
+    author: Author,
+    lane: Option<Lane>,
+    answer: oneshot::Sender<Result<Done, SendError>>,
+}
+
+/// The queues that lead to and from the task, and the way to the store, if there is one.
 pub(crate) struct EngineQueues {
     pub(crate) inputs: mpsc::Receiver<EngineInput>,
     pub(crate) orders: mpsc::Receiver<AppOrder>,
+    /// Messages that arrived and need not be kept any more.
+    pub(crate) taken: mpsc::Receiver<MessageNumber>,
+    pub(crate) store: Option<StoreHandle>,
     pub(crate) packets: mpsc::Sender<MixPacket>,
     pub(crate) news: mpsc::Sender<News>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
@@ -154,6 +181,8 @@ impl EngineTask {
         let EngineQueues {
             inputs,
             orders,
+            taken,
+            store,
             packets,
             news,
             journeys,
@@ -164,37 +193,74 @@ impl EngineTask {
             clock,
             inputs,
             orders,
+            taken,
             packets,
             news,
             journeys,
             unacknowledged_bytes_max,
             status,
+            keeping: Keeping::new(store),
             state: State::default(),
         }
     }
 
     /// Runs until `shutdown` is cancelled.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        loop {
-            let deadline = self.engine.poll_timeout(self.clock.now());
-            let deadline = deadline.map(|deadline| self.clock.instant(deadline));
-            let has_room = self.packets.capacity() >= PACKETS_AT_ONCE;
-            // All branches are cancel-safe.
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                Some(input) = self.inputs.recv() => self.take_in(input),
-                Some(order) = self.orders.recv(), if self.state.waiting.is_none() => {
-                    self.obey(order).await;
-                }
-                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)),
-                    if deadline.is_some() && has_room =>
-                {
-                    self.engine.handle_timeout(self.clock.now());
-                }
-                true = has_room_again(&self.packets), if !has_room => {}
-            }
+        self.tell_receipts().await;
+        self.drain().await;
+        while self.turn(&shutdown).await {
             self.drain().await;
             self.note_status();
+        }
+        let Self {
+            mut engine,
+            keeping,
+            ..
+        } = self;
+        keeping.finish(&mut engine).await;
+    }
+
+    /// Waits for the next thing to do, and does it; `false` when it is time to end.
+    async fn turn(&mut self, shutdown: &CancellationToken) -> bool {
+        let deadline = self.engine.poll_timeout(self.clock.now());
+        let deadline = deadline.map(|deadline| self.clock.instant(deadline));
+        let has_room = self.packets.capacity() >= PACKETS_AT_ONCE;
+        // All branches are cancel-safe.
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            progress = self.keeping.progress() => {
+                if matches!(progress, Progress::Ended) {
+                    return false;
+                }
+                self.keeping.take_in(progress, &mut self.engine);
+            }
+            Some(input) = self.inputs.recv() => self.take_in(input),
+            Some(number) = self.taken.recv() => self.engine.handle_taken(number),
+            Some(order) = self.orders.recv(), if self.state.waiting.is_none() => {
+                self.obey(order);
+            }
+            () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)),
+                if deadline.is_some() && has_room =>
+            {
+                self.engine.handle_timeout(self.clock.now());
+            }
+            true = has_room_again(&self.packets), if !has_room => {}
+        }
+        true
+    }
+
+    /// Tells of the messages of an earlier run whose apps want to know what became of them.
+    async fn tell_receipts(&mut self) {
+        let receipts: Vec<_> = self.engine.receipts().collect();
+        for receipt in receipts {
+            let author = Author {
+                app: AppId::EARLIER,
+                name: MessageName::Id(receipt.id),
+            };
+            self.say(News::Accepted(receipt.message, author)).await;
+            if let Some(outcome) = receipt.outcome {
+                self.say(News::Ended(receipt.message, outcome)).await;
+            }
         }
     }
 
@@ -222,8 +288,9 @@ impl EngineTask {
                 self.state.link_up = true;
                 self.engine.set_link_up(now, true);
             }
-            EngineInput::Push(push) => {
-                self.engine.handle_push(now, &push);
+            EngineInput::Push(push, reader) => {
+                let position = self.engine.handle_push(now, &push);
+                self.keeping.wait(position, reader);
             }
             EngineInput::Topology(topology) => {
                 self.engine.set_topology(*topology);
@@ -233,7 +300,7 @@ impl EngineTask {
 
     /// Hands an order to the engine. When too much waits for acknowledgement and the network is
     /// there, the order waits, and with it all apps that want to send more.
-    async fn obey(&mut self, order: AppOrder) {
+    fn obey(&mut self, order: AppOrder) {
         let len = order.order.len();
         let max = self.unacknowledged_bytes_max;
         let has_room = self.engine.unacknowledged_bytes().saturating_add(len) <= max;
@@ -263,31 +330,57 @@ impl EngineTask {
                 .send_anonymous(now, &recipient, &message, reply_surbs)
                 .map(Some),
         };
-        let outcome = outcome.map(|message| {
-            if let Some((message, lane)) = message.zip(lane) {
-                self.engine.put_in_lane(message, lane);
-            }
-            let lane_queue_length = lane.map_or(0, |lane| self.engine.lane_queue_length(lane));
-            Done {
-                lane_queue_length,
-                message,
-            }
-        });
-        if let Ok(Done {
-            message: Some(message),
-            ..
-        }) = outcome
-        {
-            self.say(News::Accepted(message, author)).await;
-        }
         // The app may be gone; what was taken over is sent all the same.
-        let _ = answer.send(outcome);
+        match outcome {
+            Err(refusal) => {
+                let _ = answer.send(Err(refusal));
+            }
+            Ok(None) => {
+                let lane_queue_length = self.lane_queue_length(lane);
+                let _ = answer.send(Ok(Done {
+                    lane_queue_length,
+                    message: None,
+                }));
+            }
+            Ok(Some(message)) => {
+                if let Some(lane) = lane {
+                    self.engine.put_in_lane(message, lane);
+                }
+                if let MessageName::Id(id) = &author.name {
+                    self.engine.ask_receipt(now, message, id.clone());
+                }
+                let obeyed = Obeyed {
+                    author,
+                    lane,
+                    answer,
+                };
+                self.state.obeyed.insert(message, obeyed);
+            }
+        }
+    }
+
+    /// A message that an app handed over is safe.
+    async fn accept(&mut self, message: MessageId) {
+        let Some(obeyed) = self.state.obeyed.remove(&message) else {
+            return;
+        };
+        let done = Done {
+            lane_queue_length: self.lane_queue_length(obeyed.lane),
+            message: Some(message),
+        };
+        self.say(News::Accepted(message, obeyed.author)).await;
+        let _ = obeyed.answer.send(Ok(done));
+    }
+
+    fn lane_queue_length(&self, lane: Option<Lane>) -> u64 {
+        lane.map_or(0, |lane| self.engine.lane_queue_length(lane))
     }
 
     async fn drain(&mut self) {
         if let Some(order) = self.state.waiting.take() {
-            self.obey(order).await;
+            self.obey(order);
         }
+        self.keeping.write_next(&mut self.engine);
         while let Some(packet) = self.engine.poll_transmit() {
             if self.packets.try_send(packet).is_err() {
                 self.state.packets_dropped_count += 1;
@@ -304,7 +397,14 @@ impl EngineTask {
 
     async fn tell(&mut self, event: Event) {
         match event {
+            Event::Accepted { message } => self.accept(message).await,
+            Event::Refused { message } => {
+                if let Some(obeyed) = self.state.obeyed.remove(&message) {
+                    let _ = obeyed.answer.send(Err(SendError::StoreDown));
+                }
+            }
             Event::Received(ReceivedMessage {
+                number,
                 message,
                 reply_surb,
                 sender_tag,
@@ -317,7 +417,7 @@ impl EngineTask {
                 if let Some(tag) = sender_tag {
                     received = received.with_sender_tag(tag);
                 }
-                self.say(News::Received(received)).await;
+                self.say(News::Received(number, received)).await;
             }
             Event::Delivered {
                 message, latency, ..
@@ -361,4 +461,4 @@ async fn has_room_again(packets: &mpsc::Sender<MixPacket>) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,6 +11,8 @@ use nym_daemon::keys::KeyFileError;
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::gateway::Refusal;
 
+use crate::store::StoreError;
+
 /// Why a client cannot start, or be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +62,9 @@ pub enum ClientError {
     /// The gateway does not register the client.
     #[error("registration at the gateway failed: {0}")]
     Refused(#[source] Refusal),
+    /// What the client keeps cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The gateway that was asked for is not in the topology.
     #[error("gateway {gateway} is not in the network's topology")]
     UnknownGateway {
@@ -88,6 +93,30 @@ impl From<ClientError> for Failure {
             ClientError::NotInitialised { id, .. } => failure
                 .with_code(nym_daemon::exit::ExitCode::Usage)
                 .advice(format!("set it up first: nym-client init --id {id}")),
+            ClientError::Store(error) => {
+                let advice = match error {
+                    StoreError::Damaged { path, .. } => format!(
+                        "restore it from a backup, or go on without what it holds: \
+                         mv {0} {0}.damaged",
+                        path.display()
+                    ),
+                    StoreError::InUse { .. } => "stop the other one first".to_owned(),
+                    StoreError::Key(_) => return failure,
+                    StoreError::KeyMissing { path, .. } | StoreError::WrongKey { path, .. } => {
+                        format!(
+                            "put the right key file back, or go on without what the store holds: \
+                             mv {0} {0}.old",
+                            path.display()
+                        )
+                    }
+                    StoreError::Newer { .. } => "run the newer nym-client".to_owned(),
+                    StoreError::Unusable { .. } => {
+                        "check that the disk has room and the directory may be written to"
+                            .to_owned()
+                    }
+                };
+                failure.advice(advice)
+            }
             ClientError::UnknownGateway { .. } => {
                 failure.advice("leave --gateway away to take a random one")
             }

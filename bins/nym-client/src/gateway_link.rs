@@ -6,6 +6,10 @@
 //!    └─ pause ┴─────────────────────────────────────┘
 //! ```
 //!
+//! A gateway asks by ping whether a push was read, and answers come from reading on. So nothing is
+//! read behind a push before what it brought is safe: then whatever a gateway saw acknowledged
+//! survives the end of this process.
+//!
 //! Every attempt has a socket of its own. While the link is down the engine makes no packets, and
 //! those left in the queue are thrown away before the link is up again: they were built for a
 //! moment that has passed, and sent in a burst they would show when the client was away.
@@ -22,7 +26,7 @@ use nym_transport::websocket::{
     CloseCode, Incoming, WebSocket, WebSocketLimits, WebSocketReceiver, WebSocketSender,
 };
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -223,7 +227,9 @@ async fn read(
             let event = lock(session).poll_event();
             match event {
                 Some(Event::Push(push)) => {
-                    if inputs.send(EngineInput::Push(push)).await.is_err() {
+                    let (safe, is_safe) = oneshot::channel();
+                    let input = EngineInput::Push(push, safe);
+                    if inputs.send(input).await.is_err() || is_safe.await.is_err() {
                         return LinkError::Stopping;
                     }
                 }

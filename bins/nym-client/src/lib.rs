@@ -40,6 +40,7 @@ mod engine_task;
 mod error;
 mod gateway_link;
 mod status;
+mod store;
 mod topology_task;
 
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ pub use crate::config::{AppToken, AppsConfig, ClientConfig};
 pub use crate::error::ClientError;
 pub use crate::init::init;
 pub use crate::status::{ClientStatus, Rates, StatusReport};
+pub use crate::store::{StoreConfig, StoreError};
 
 /// Runs a client until `shutdown` is cancelled.
 ///

@@ -1,6 +1,8 @@
 //! Real sockets against the socket for apps; the test stands in for the engine.
 
-use nym_client_core::{MessageId, SendError};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nym_client_core::{MessageId, MessageNumber, SendError};
 use nym_packet::address::Recipient;
 use nym_protocol::app::{Outcome, Received, SenderTag};
 use nym_protocol::ws::WsMessage;
@@ -24,6 +26,7 @@ struct Socket {
     address: SocketAddr,
     orders: mpsc::Receiver<AppOrder>,
     news: mpsc::Sender<News>,
+    arrived_count: AtomicU64,
     status: watch::Sender<ClientStatus>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
@@ -42,7 +45,8 @@ impl Socket {
         };
         let apps = Apps::bind(config).await.unwrap();
         let address = apps.address();
-        let (deliveries, news, desk) = Deliveries::new(1 << 20);
+        let (taken, _) = mpsc::channel(16);
+        let (deliveries, news, desk) = Deliveries::new(1 << 20, taken);
         let (orders_in, orders) = mpsc::channel(1);
         let context = AppContext {
             recipient: ADDRESS.parse().unwrap(),
@@ -59,6 +63,7 @@ impl Socket {
             address,
             orders,
             news,
+            arrived_count: AtomicU64::new(0),
             status,
             shutdown,
             tasks,
@@ -120,7 +125,9 @@ impl Socket {
     }
 
     async fn receive(&self, received: Received) {
-        self.news.send(News::Received(received)).await.unwrap();
+        let number = MessageNumber::new(self.arrived_count.fetch_add(1, Ordering::Relaxed));
+        let news = News::Received(number, received);
+        self.news.send(news).await.unwrap();
     }
 
     /// Takes the next order over as this message, and gives the name that its app gave to it.

@@ -12,6 +12,7 @@ use nym_protocol::validator::version::is_compatible;
 
 use super::file::{FileConfig, NO_SOCKET, WEB_SOCKET};
 use super::{AppToken, AppsConfig, ClientConfig};
+use crate::store::StoreConfig;
 
 const DIALECTS: [(&str, DialectChoice); 4] = [
     ("auto", DialectChoice::Auto),
@@ -54,6 +55,7 @@ impl ClientConfig {
         }
         Ok(Self {
             id: client.id.clone(),
+            store: Some(StoreConfig::beside(&file.key_files())),
             key_files: file.key_files(),
             gateway,
             gateway_listener: listener.clone(),

@@ -49,9 +49,12 @@ impl Fixture {
         let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
         let (news, _) = mpsc::channel(16);
         let (journeys_in, journeys) = mpsc::channel(16);
+        let (_, taken) = mpsc::channel(1);
         let queues = EngineQueues {
             inputs,
             orders,
+            taken,
+            store: None,
             packets: packets_in,
             news,
             journeys: Some(journeys_in),
@@ -108,7 +111,7 @@ impl Fixture {
     }
 }
 
-fn topology() -> Topology {
+pub(crate) fn topology() -> Topology {
     let identity = || IdentityKeyPair::generate(&mut entropy()).public_key();
     let sphinx_key = || PrivateKey::generate(&mut entropy()).public_key();
     let mix_address = SocketAddr::from(([10, 0, 0, 1], 1789));

@@ -126,7 +126,7 @@ async fn packets_go_out_and_pushes_come_in() {
     );
     let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
     socket.send(push).await.unwrap();
-    let EngineInput::Push(pushed) = link.input().await else {
+    let EngineInput::Push(pushed, _) = link.input().await else {
         panic!("a push is handed on");
     };
     assert_eq!(pushed, b"pushed");
@@ -136,6 +136,31 @@ async fn packets_go_out_and_pushes_come_in() {
         ended.unwrap();
     }
     while let Ok(Some(_)) = socket.receive().await {}
+}
+
+#[tokio::test]
+async fn a_ping_behind_a_push_is_answered_when_what_was_pushed_is_safe_and_not_before() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
+    socket.send(push).await.unwrap();
+    socket.ping().await.unwrap();
+    let EngineInput::Push(_, safe) = link.input().await else {
+        panic!("a push is handed on");
+    };
+    // Writing goes on meanwhile, and does not let the answer slip out.
+    link.packets.send(packet(1)).await.unwrap();
+    gateway.packet(&mut socket).await;
+    let patience = Duration::from_millis(100);
+    let early = timeout(patience, socket.receive()).await;
+    assert!(
+        !matches!(early, Ok(Ok(Some(Incoming::Pong)))),
+        "answered before it was safe: {early:?}"
+    );
+    safe.send(()).unwrap();
+    while !matches!(socket.receive().await, Ok(Some(Incoming::Pong))) {}
 }
 
 #[tokio::test]
