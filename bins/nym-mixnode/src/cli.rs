@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use nym_daemon::config;
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
+use nym_daemon::logging::{self, LogFormat};
 use nym_daemon::shutdown::{Shutdown, Signal};
-use nym_daemon::{config, logging};
 use nym_node::keys::NodeKeys;
 use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
@@ -37,6 +38,10 @@ pub struct Cli {
     /// Log filter, as in RUST_LOG
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
+
+    /// How log lines look: text or json
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    pub log_format: LogFormat,
 
     /// Directory of all files, instead of NYM_HOME or ~/.nym
     #[arg(long, value_name = "DIR", global = true)]
@@ -155,7 +160,7 @@ impl CommonArgs {
 /// # Errors
 /// A [`Failure`] to show to the person who typed it.
 pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    logging::init(cli.log.as_deref()).map_err(Failure::usage)?;
+    logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
     let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
     match cli.command {
         Command::Describe(args) => describe(&home, &args.id),

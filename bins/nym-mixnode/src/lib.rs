@@ -48,10 +48,13 @@ use nym_daemon::clock::Clock;
 use nym_daemon::entropy;
 use nym_daemon::http::{HttpLimits, HttpServer};
 use nym_daemon::keys::KeyFileError;
+use nym_daemon::metrics::Metrics;
+use nym_daemon::pages::{self, Readiness};
 use nym_node::announce::Announcer;
 use nym_node::counters::Counters;
 use nym_node::http::router;
 use nym_node::keys::NodeKeys;
+use nym_node::metrics::NodeMetrics;
 use nym_node::pipeline::{self, Parts, PipelineError, Role};
 use nym_node::processor::Processor;
 use nym_node::replay_journal::{ReplayJournalError, ReplayMemory};
@@ -236,7 +239,16 @@ impl Mixnode {
         let connections = Connections::new(config.connections, entropy());
         let announced = AnnouncedNode::MixNode(own.clone());
         let announcer = Announcer::new(directory.clone(), announced, Arc::new(keys.identity));
-        let pages = router(counters.clone(), config.description, announcer.announced());
+        let readiness = Readiness::default();
+        let node = NodeMetrics {
+            counters: counters.clone(),
+            connections: connections.clone(),
+            announced: announcer.announced(),
+        };
+        // Anybody may read these pages, so they tell no more than what happened in half a minute.
+        let metrics = Metrics::refreshed_every(config.stats_update_every, vec![Box::new(node)]);
+        let pages = router(counters.clone(), config.description, announcer.announced())
+            .merge(pages::router(readiness.clone(), metrics));
         let parts = Parts {
             clock,
             connections: connections.clone(),
@@ -249,12 +261,20 @@ impl Mixnode {
             workers: config.workers,
         };
 
-        // Whatever ends first, by the shutdown or by an error, ends the others.
-        let stop = shutdown.child_token();
+        // Whatever ends first, by the shutdown or by an error, ends the others; the pages are the
+        // last, so that they tell of the stop until it is over.
+        let (stop, close_pages) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
+        let drain = readiness
+            .clone()
+            .drain(shutdown, Duration::ZERO, stop.clone());
+        tasks.spawn(async move {
+            drain.await;
+            Ok(())
+        });
         let token = stop.clone();
         tasks.spawn(async move { Ok(pipeline::run(parts, listener, token).await?) });
-        let token = stop.clone();
+        let token = close_pages.clone();
         tasks.spawn(async move { http.run(pages, token).await.map_err(MixnodeError::Http) });
         let token = stop.clone();
         let (update_every, log_every) = (config.stats_update_every, config.stats_log_every);
@@ -272,9 +292,13 @@ impl Mixnode {
             Ok(())
         });
 
+        readiness.set_ready();
         let mut outcome = Ok(());
         while let Some(ended) = tasks.join_next().await {
             stop.cancel();
+            if tasks.len() == 1 {
+                close_pages.cancel();
+            }
             // A task that panicked has told so; the node does not go on without it.
             let ended = ended.unwrap_or(Err(MixnodeError::Pipeline(PipelineError)));
             outcome = outcome.and(ended);

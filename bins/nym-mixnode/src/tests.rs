@@ -65,20 +65,26 @@ async fn a_node_without_a_validator_serves_its_pages_and_stops() {
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(node.run(shutdown.clone()));
-    let mut stream = TcpStream::connect(http).await.unwrap();
-    stream
-        .write_all(b"GET /health HTTP/1.0\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(
-        answer.ends_with("{\"status\":\"up\",\"announced\":false}"),
-        "{answer}"
-    );
+    for (path, end) in [
+        ("/health", "{\"status\":\"up\",\"announced\":false}"),
+        ("/ready", "{\"ready\":true}\n"),
+        ("/metrics", "nym_node_announced 0\n# EOF\n"),
+    ] {
+        let answer = page(http, path).await;
+        assert!(answer.ends_with(end), "{path}: {answer}");
+    }
     shutdown.cancel();
     tasks.join_next().await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(mix).await.is_err());
+}
+
+async fn page(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test]

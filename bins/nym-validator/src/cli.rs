@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use nym_daemon::exit::{ExitCode, Failure, say};
 use nym_daemon::home::{Home, Id, Kind};
-use nym_daemon::logging;
+use nym_daemon::logging::{self, LogFormat};
 use nym_daemon::shutdown::Shutdown;
 
 use crate::config::{self, BOND_TTL_MIN, Config, EXAMPLE, Overrides};
@@ -35,6 +35,10 @@ pub struct Cli {
     /// Log filter, as in RUST_LOG
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
+
+    /// How log lines look: text or json
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    pub log_format: LogFormat,
 
     /// Directory of all files, instead of NYM_HOME or ~/.nym
     #[arg(long, value_name = "DIR", global = true)]
@@ -104,7 +108,7 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::Success)
         }
         Command::Run(args) => {
-            logging::init(cli.log.as_deref()).map_err(Failure::usage)?;
+            logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
             let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
             serve(args.into_config(&home)?).await
         }

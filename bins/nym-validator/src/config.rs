@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, load as load_file};
 use nym_daemon::home::ProgramHome;
+use nym_daemon::metrics::PUBLIC_REFRESH;
 use serde::Deserialize;
 
 /// Where a validator listens unless told otherwise: this machine alone.
@@ -67,6 +68,8 @@ pub struct Config {
     pub bond_ttl: Duration,
     /// Nodes kept at most.
     pub node_count_max: u32,
+    /// For so long the page `/metrics` shows the same numbers.
+    pub metrics_refresh: Duration,
 }
 
 impl Config {
@@ -79,6 +82,7 @@ impl Config {
             data_dir: data_dir.into(),
             bond_ttl: BOND_TTL_DEFAULT,
             node_count_max: NODE_COUNT_MAX_DEFAULT,
+            metrics_refresh: PUBLIC_REFRESH,
         }
     }
 }

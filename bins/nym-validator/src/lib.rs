@@ -56,6 +56,7 @@ pub mod cli;
 pub mod config;
 pub mod registry;
 
+mod metrics;
 mod service;
 mod store;
 
@@ -67,10 +68,14 @@ use std::time::Duration;
 use nym_daemon::clock::unix_time_secs;
 use nym_daemon::home::{HomeError, create_private_dir};
 use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_daemon::metrics::Metrics;
+use nym_daemon::pages::{self, Readiness};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::ValidatorMetrics;
 use crate::registry::SqliteRegistry;
+use crate::service::Service;
 use crate::store::Store;
 
 pub use crate::config::Config;
@@ -133,6 +138,7 @@ pub struct Validator {
     addresses: Addresses,
     store: Arc<Store>,
     bond_ttl: Duration,
+    metrics_refresh: Duration,
 }
 
 impl Validator {
@@ -162,6 +168,7 @@ impl Validator {
             addresses,
             store: Arc::new(Store::new(registry)),
             bond_ttl: config.bond_ttl,
+            metrics_refresh: config.metrics_refresh,
         })
     }
 
@@ -177,13 +184,30 @@ impl Validator {
     ///
     /// [`ValidatorError::Serve`] when a server fails; the other one is stopped as well.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ValidatorError> {
-        let router = service::router(Arc::clone(&self.store));
-        let stop = shutdown.child_token();
+        let service = Service {
+            store: self.store,
+            tally: Arc::default(),
+        };
+        let readiness = Readiness::default();
+        let metrics = Box::new(ValidatorMetrics(Arc::clone(&service.tally)));
+        let metrics = Metrics::refreshed_every(self.metrics_refresh, vec![metrics]);
+        let pages = pages::router(readiness.clone(), metrics);
+        let router = pages.merge(service::router(service.clone()));
+        let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         for server in self.servers {
             tasks.spawn(server.run(router.clone(), stop.clone()));
         }
-        tasks.spawn(sweep(self.store, self.bond_ttl, stop.clone()));
+        service.count_nodes().await;
+        tasks.spawn(sweep(service, self.bond_ttl, stop.clone()));
+        let drain = readiness
+            .clone()
+            .drain(shutdown, Duration::ZERO, stop.clone());
+        tasks.spawn(async move {
+            drain.await;
+            Ok(())
+        });
+        readiness.set_ready();
         tracing::info!(rest = %self.addresses.rest, api = %self.addresses.api, "serving");
         let mut outcome = Ok(());
         while let Some(ended) = tasks.join_next().await {
@@ -217,7 +241,7 @@ async fn listen(address: SocketAddr) -> Result<HttpServer, ValidatorError> {
 }
 
 /// Removes silent nodes from time to time.
-async fn sweep(store: Arc<Store>, bond_ttl: Duration, stop: CancellationToken) -> io::Result<()> {
+async fn sweep(service: Service, bond_ttl: Duration, stop: CancellationToken) -> io::Result<()> {
     let first = tokio::time::Instant::now() + RESTART_GRACE.min(bond_ttl);
     let period = SWEEP_INTERVAL
         .min(bond_ttl / 4)
@@ -226,9 +250,12 @@ async fn sweep(store: Arc<Store>, bond_ttl: Duration, stop: CancellationToken) -
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let oldest = unix_time_secs().saturating_sub(bond_ttl.as_secs());
-        match store.remove_silent_since(oldest).await {
+        match service.store.remove_silent_since(oldest).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed nodes that were silent for too long"),
+            Ok(count) => {
+                tracing::info!(count, "removed nodes that were silent for too long");
+                service.count_nodes().await;
+            }
             // The next round tries again; until then the lists are longer than they should be.
             Err(error) => tracing::error!(%error, "cannot remove silent nodes"),
         }

@@ -20,6 +20,7 @@ use nym_protocol::validator::query::{PageAnswer, wrap_answer};
 use nym_protocol::validator::registry::{Announced, RegistryError};
 use nym_protocol::validator::{Announcement, Query};
 
+use crate::metrics::{Tally, add};
 use crate::service::path::{Document, Target};
 use crate::store::{Lists, Store};
 
@@ -31,15 +32,39 @@ const ANNOUNCEMENT_LEN_MAX: usize = 16 * 1024;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-/// The service. All paths come to one function, because the network puts anything before them.
-pub(crate) fn router(store: Arc<Store>) -> Router {
-    Router::new().fallback(answer).with_state(store)
+/// What requests are answered with.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) store: Arc<Store>,
+    pub(crate) tally: Arc<Tally>,
 }
 
-async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
-    let mut response = match respond(&store, request).await {
+impl Service {
+    /// Counts the nodes that are listed now.
+    pub(crate) async fn count_nodes(&self) {
+        match self.store.lists().await {
+            Ok(lists) => self.tally.set_nodes(&lists),
+            // The next one counts again; whoever reads the lists is told what is wrong.
+            Err(error) => tracing::debug!(%error, "cannot count the nodes"),
+        }
+    }
+}
+
+/// The service. All paths but those of the operator come to one function, because the network puts
+/// anything before them.
+pub(crate) fn router(service: Service) -> Router {
+    Router::new().fallback(answer).with_state(service)
+}
+
+async fn answer(State(service): State<Service>, request: Request) -> Response {
+    let mut response = match respond(&service, request).await {
         Ok(body) => respond_with(StatusCode::OK, body),
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            if refusal != Refusal::Preflight {
+                add(&service.tally.refused);
+            }
+            refusal.into_response()
+        }
     };
     // Any web page may read what is public, and the API has no cookies to protect.
     let headers = response.headers_mut();
@@ -49,32 +74,45 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
     response
 }
 
-async fn respond(store: &Store, request: Request) -> Result<Bytes, Refusal> {
+async fn respond(service: &Service, request: Request) -> Result<Bytes, Refusal> {
     let target = Target::parse(request.uri().path()).ok_or(Refusal::NotFound)?;
     let (method, body) = (request.method().clone(), request.into_body());
     match (method, target) {
         (Method::OPTIONS, _) => Err(Refusal::Preflight),
-        (Method::POST, Target::Announce) => announce(store, body).await,
+        (Method::POST, Target::Announce) => announce(service, body).await.inspect_err(|_| {
+            add(&service.tally.announcements_refused);
+        }),
         (_, Target::Announce) => Err(Refusal::Method {
             allowed: "POST, OPTIONS",
         }),
-        (Method::GET | Method::HEAD, Target::Document(document)) => read(store, &document).await,
+        (Method::GET | Method::HEAD, Target::Document(document)) => read(service, &document).await,
         (_, Target::Document(_)) => Err(Refusal::Method {
             allowed: "GET, HEAD, OPTIONS",
         }),
     }
 }
 
-async fn read(store: &Store, document: &Document) -> Result<Bytes, Refusal> {
+async fn read(service: &Service, document: &Document) -> Result<Bytes, Refusal> {
+    let Service { store, tally } = service;
     let lists = store
         .lists()
         .await
         .map_err(|error| Refusal::storage(&error))?;
     match document {
-        Document::Gateways => Ok(lists.gateways_body.clone()),
+        Document::Gateways => {
+            add(&tally.read_gateways);
+            Ok(lists.gateways_body.clone())
+        }
         Document::Health => Ok(health(&lists)),
-        Document::Mixnodes => Ok(lists.mixnodes_body.clone()),
-        Document::Query { base64 } => query(&lists, base64),
+        Document::Mixnodes => {
+            add(&tally.read_mixnodes);
+            Ok(lists.mixnodes_body.clone())
+        }
+        Document::Query { base64 } => {
+            let answer = query(&lists, base64)?;
+            add(&tally.queries);
+            Ok(answer)
+        }
     }
 }
 
@@ -106,7 +144,8 @@ fn query(lists: &Lists, base64: &str) -> Result<Bytes, Refusal> {
     Ok(answer.into())
 }
 
-async fn announce(store: &Store, body: Body) -> Result<Bytes, Refusal> {
+async fn announce(service: &Service, body: Body) -> Result<Bytes, Refusal> {
+    let Service { store, tally } = service;
     let body = to_bytes(body, ANNOUNCEMENT_LEN_MAX)
         .await
         .map_err(|_| Refusal::TooLong)?;
@@ -125,9 +164,14 @@ async fn announce(store: &Store, body: Body) -> Result<Bytes, Refusal> {
     let status = match store.announce(verified).await {
         Ok(Announced::New) => {
             tracing::info!(node = %identity, "a node has joined");
+            add(&tally.announced_new);
+            service.count_nodes().await;
             "new"
         }
-        Ok(Announced::Renewed) => "renewed",
+        Ok(Announced::Renewed) => {
+            add(&tally.announced_again);
+            "renewed"
+        }
         Err(RegistryError::Storage(error)) => return Err(Refusal::storage(&error)),
         Err(RegistryError::Outdated) => return Err(Refusal::Outdated),
         Err(_) => return Err(Refusal::Full),

@@ -452,3 +452,38 @@ async fn a_port_in_use_and_a_bad_directory_are_named() {
     let error = run(config, CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, ValidatorError::DataDirectory(_)), "{error}");
 }
+
+#[tokio::test]
+async fn operator_sees_what_is_counted_and_when_the_validator_is_ready() {
+    let at_once = |config| Config {
+        metrics_refresh: Duration::ZERO,
+        ..config
+    };
+    let validator = Running::start_in(tempfile::tempdir().unwrap(), at_once).await;
+    let announcement = mixnode_announcement(1, "10.0.0.1", unix_time_secs());
+    let (status, _) = validator.announce(&announcement).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = validator.announce(&announcement).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    for path in ["/v1/mixnodes", "//v1/gateways", "/v1/mixnodes", "/nothing"] {
+        validator.get(path).await;
+    }
+    let (status, page) = validator.get("/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    for line in [
+        "nym_validator_nodes{kind=\"mixnode\"} 1",
+        "nym_validator_nodes{kind=\"gateway\"} 0",
+        "nym_validator_announcements_total{result=\"new\"} 1",
+        "nym_validator_announcements_total{result=\"renewed\"} 0",
+        "nym_validator_announcements_total{result=\"refused\"} 1",
+        "nym_validator_requests_total{document=\"mixnodes\"} 2",
+        "nym_validator_requests_total{document=\"gateways\"} 1",
+        "nym_validator_requests_total{document=\"query\"} 0",
+        "nym_validator_requests_total{document=\"refused\"} 2",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} in {page}");
+    }
+    let ready = validator.get("/ready").await;
+    assert_eq!(ready, (StatusCode::OK, "{\"ready\":true}\n".to_owned()));
+    validator.stop().await;
+}

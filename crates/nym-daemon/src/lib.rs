@@ -16,6 +16,10 @@
 //! | [`shutdown`] | has somebody asked this process to stop? |
 //! | [`exit`] | what does the process tell its caller? |
 //! | [`http`] | a small bounded HTTP server for a node's own pages |
+//! | [`pages`] | is the program ready, and what does it count? |
+//! | [`metrics`] | how do numbers become a page that Prometheus reads? |
+//! | [`reload`] | has somebody asked to read the configuration again? |
+//! | [`raise_open_files`] | how many sockets may this process have? |
 //!
 //! # Example
 //!
@@ -53,12 +57,17 @@ pub mod home;
 pub mod http;
 pub mod keys;
 pub mod logging;
+pub mod metrics;
+pub mod pages;
+pub mod reload;
 pub mod shutdown;
 
 mod atomic_file;
+mod open_files;
 mod rng;
 
 pub use crate::atomic_file::write_atomically;
+pub use crate::open_files::raise_open_files;
 pub use crate::rng::entropy;
 
 /// The text that `--version` prints after a program's name: the version of the calling crate and

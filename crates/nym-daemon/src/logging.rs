@@ -1,17 +1,20 @@
-//! Logs: to standard error, dated to the second.
+//! Logs: to standard error, dated to the second, as text or as one JSON object a line.
 //!
 //! Timestamps are coarse on purpose. A precise log of a relay or client is a traffic-analysis
 //! aid for whoever gets hold of it; a second is all that an operator needs.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::str::FromStr;
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::clock;
 
@@ -41,6 +44,64 @@ pub enum LoggingError {
     },
 }
 
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object with the members `timestamp`, `level`, `target`, `fields` and
+    /// those of the spans.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err("a log format is text or json"),
+        }
+    }
+}
+
+/// Changes the filter of a running process.
+#[derive(Clone, Debug)]
+pub struct LogControl {
+    handle: reload::Handle<EnvFilter, Registry>,
+    is_fixed: bool,
+}
+
+impl LogControl {
+    /// Sets the filter that a configuration file names, or the default one, unless the flag or
+    /// `RUST_LOG` has named one: those win over the file.
+    ///
+    /// # Errors
+    ///
+    /// [`LoggingError::InvalidFilter`]; the filter is as it was.
+    pub fn set_filter(&self, filter: Option<&str>) -> Result<(), LoggingError> {
+        let filter = parse_filter(filter.unwrap_or(DEFAULT_FILTER))?;
+        if !self.is_fixed {
+            // Fails only when there is no subscriber any more, and so nothing to filter.
+            let _ = self.handle.reload(filter);
+        }
+        Ok(())
+    }
+}
+
+/// Starts logging to standard error for the whole process, as text.
+///
+/// As [`start`], for a program that never changes its filter.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn init(flag: Option<&str>) -> Result<(), LoggingError> {
+    start(flag, LogFormat::Text).map(drop)
+}
+
 /// Starts logging to standard error for the whole process.
 ///
 /// The filter is that of the flag if given, else that of `RUST_LOG`, else [`DEFAULT_FILTER`]. Its
@@ -51,20 +112,32 @@ pub enum LoggingError {
 ///
 /// * [`LoggingError::InvalidFilter`] when the filter does not parse
 /// * [`LoggingError::AlreadySetUp`] when this process logs already
-pub fn init(flag: Option<&str>) -> Result<(), LoggingError> {
+pub fn start(flag: Option<&str>, format: LogFormat) -> Result<LogControl, LoggingError> {
     let environment = std::env::var(FILTER_VARIABLE)
         .ok()
         .filter(|filter| !filter.is_empty());
-    let filter = parse_filter(flag.or(environment.as_deref()).unwrap_or(DEFAULT_FILTER))?;
+    let named = flag.or(environment.as_deref());
+    let filter = parse_filter(named.unwrap_or(DEFAULT_FILTER))?;
     let colours = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer()
         .with_timer(WholeSeconds)
         .with_ansi(colours)
-        .with_writer(io::stderr)
+        .with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .try_init()
-        .map_err(|_| LoggingError::AlreadySetUp)
+        .map_err(|_| LoggingError::AlreadySetUp)?;
+    Ok(LogControl {
+        handle,
+        is_fixed: named.is_some(),
+    })
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, LoggingError> {

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::processor::RejectCounts;
-use crate::stats::NodeStats;
+use crate::stats::{NodeStats, Totals};
 
 /// A handle to a node's counters; clones count together.
 #[derive(Clone, Debug)]
@@ -58,6 +58,12 @@ impl Counters {
     #[must_use]
     pub fn rejected(&self) -> RejectCounts {
         self.lock().rejected
+    }
+
+    /// What was counted so far, over all next hops.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.lock().stats.totals()
     }
 
     /// The published figures as JSON, see [`NodeStats::to_json`].

@@ -23,6 +23,7 @@
 //! | [`counters`] | counts for all tasks, and publishes in steps |
 //! | [`announce`] | tells the validators, again and again, that the node is there |
 //! | [`http`] | answers `/stats`, `/description` and `/health` |
+//! | [`metrics`] | names the counters for Prometheus |
 //! | [`keys`] | reads and makes the node's key files |
 //!
 //! # Example
@@ -59,6 +60,7 @@ pub mod counters;
 pub mod delay_queue;
 pub mod http;
 pub mod keys;
+pub mod metrics;
 pub mod pipeline;
 pub mod processor;
 pub mod replay;
