@@ -1,33 +1,59 @@
 //! The command line.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::process::ExitCode as ProcessExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use nym_daemon::exit::{self, ExitCode, Failure};
 use nym_packet::frame::PacketMode;
 use nym_packet::geometry::PacketSize;
-use nym_packet::keys::{PublicKey, public_key_from_base58};
+use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_from_base58};
+use serde::Serialize;
 
+use crate::crowd::{self, Crowd, CrowdError};
 use crate::packets::{parse_mode, parse_size};
 use crate::{Load, LoadError};
 
 /// Sends valid packets through a mix node and measures what comes out
 ///
 /// The node may be any that speaks the 0.11 network. It must be able to reach this program's sink,
-/// to which it forwards the packets.
+/// to which it forwards the packets. `nym-loadgen gateway` measures a gateway instead.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "nym-loadgen",
     version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
         nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM…            as fast as the node takes them\n  \
-        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --rate 1000 --mean-delay 50ms --pid 4711\n\n\
+        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --rate 1000 --mean-delay 50ms --pid 4711\n  \
+        nym-loadgen gateway --clients-at 127.0.0.1:9000 --identity 6Xq… \\\n      \
+        --packets-at 127.0.0.1:1789 --sphinx-key 8uM… --pid 4712\n\n\
         Exit status: 0 measured, 1 failure, 2 usage"
 )]
 pub struct Cli {
+    /// What to measure, if not a mix node
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The mix node and its load
+    #[command(flatten)]
+    pub node: Option<NodeArgs>,
+}
+
+/// What to measure, if not a mix node.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Connect many clients to a gateway and push messages to them
+    Gateway(GatewayArgs),
+}
+
+/// A mix node and its load.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
     /// Address at which the node listens for packets
     #[arg(long, value_name = "IP:PORT")]
     pub node: SocketAddr,
@@ -77,8 +103,88 @@ pub struct Cli {
     pub json: bool,
 }
 
-impl From<Cli> for Load {
-    fn from(cli: Cli) -> Self {
+/// A gateway and its crowd.
+#[derive(Args, Clone, Debug)]
+pub struct GatewayArgs {
+    /// Address at which the gateway takes clients
+    #[arg(long, value_name = "IP:PORT")]
+    pub clients_at: SocketAddr,
+
+    /// The gateway's identity key, in base58
+    #[arg(long, value_name = "KEY")]
+    pub identity: IdentityPublicKey,
+
+    /// Address at which the gateway takes packets
+    #[arg(long, value_name = "IP:PORT")]
+    pub packets_at: SocketAddr,
+
+    /// The gateway's sphinx key, in base58
+    #[arg(long, value_name = "KEY", value_parser = public_key_from_base58)]
+    pub sphinx_key: PublicKey,
+
+    /// Clients to connect
+    #[arg(long, value_name = "N", default_value = "10000")]
+    pub clients: NonZeroU32,
+
+    /// Addresses that they come from: 127.1.0.1, 127.1.1.1 and so on
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub sources: NonZeroU8,
+
+    /// Clients that connect at the same time
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub at_once: NonZeroU32,
+
+    /// Messages to send, to one client after the other
+    #[arg(long, value_name = "N", default_value = "20000")]
+    pub messages: NonZeroU32,
+
+    /// Messages per second
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub rate: NonZeroU32,
+
+    /// How long all are idle before the gateway's memory is read
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub idle: Duration,
+
+    /// How long nothing may arrive before the rest counts as lost
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub patience: Duration,
+
+    /// Process of the gateway, to measure its memory and use of the processor
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+
+    /// Speak without TLS, to a gateway of 0.11 or one that allows it
+    #[arg(long)]
+    pub plain: bool,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl From<GatewayArgs> for Crowd {
+    fn from(args: GatewayArgs) -> Self {
+        Self {
+            clients_at: args.clients_at,
+            identity: args.identity,
+            packets_at: args.packets_at,
+            sphinx_key: args.sphinx_key,
+            clients: args.clients,
+            sources: args.sources,
+            at_once: args.at_once,
+            messages: args.messages,
+            rate: args.rate,
+            idle: args.idle,
+            patience: args.patience,
+            pid: args.pid,
+            plain: args.plain,
+        }
+    }
+}
+
+impl From<NodeArgs> for Load {
+    fn from(cli: NodeArgs) -> Self {
         Self {
             node: cli.node,
             sphinx_key: cli.sphinx_key,
@@ -101,19 +207,31 @@ pub fn main() -> ProcessExitCode {
     exit::report(measure(Cli::parse()))
 }
 
-#[expect(clippy::print_stdout, reason = "the report is this program's output")]
 fn measure(cli: Cli) -> Result<ExitCode, Failure> {
-    let json = cli.json;
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::from_error(&error).advice("raise the limit on threads"))?;
-    let report = runtime
-        .block_on(crate::run(&cli.into()))
-        .map_err(|error| explain(&error))?;
+    match (cli.command, cli.node) {
+        (Some(Command::Gateway(args)), _) => {
+            let json = args.json;
+            let measured = runtime.block_on(crowd::run(&args.into()));
+            print(&measured.map_err(|error| explain_crowd(&error))?, json)
+        }
+        (None, Some(args)) => {
+            let json = args.json;
+            let measured = runtime.block_on(crate::run(&args.into()));
+            print(&measured.map_err(|error| explain(&error))?, json)
+        }
+        (None, None) => Err(Failure::usage("there is nothing to measure")
+            .advice("name a mix node with --node, or a gateway: see nym-loadgen --help")),
+    }
+}
+
+fn print<R: Display + Serialize>(report: &R, json: bool) -> Result<ExitCode, Failure> {
     if json {
-        let json = serde_json::to_string(&report).map_err(|error| Failure::from_error(&error))?;
-        println!("{json}");
+        let json = serde_json::to_string(report).map_err(|error| Failure::from_error(&error))?;
+        exit::say(&format!("{json}\n"));
     } else {
-        println!("{report}");
+        exit::say(&format!("{report}\n"));
     }
     Ok(ExitCode::Success)
 }
@@ -128,9 +246,26 @@ fn explain(error: &LoadError) -> Failure {
     Failure::from_error(error).advice(advice)
 }
 
+fn explain_crowd(error: &CrowdError) -> Failure {
+    let advice = match error {
+        CrowdError::Client { .. } => {
+            "check --clients-at and --identity, and what the gateway allows one address: more \
+             --sources"
+        }
+        CrowdError::Connect { .. } => "check that the gateway runs, and --packets-at",
+        CrowdError::Link(_) => "check --identity; a gateway without TLS needs --plain",
+        CrowdError::OpenFiles { .. } => {
+            "raise the hard limit (ulimit -Hn), or take fewer --clients"
+        }
+        CrowdError::Process(_) => "check --pid",
+    };
+    Failure::from_error(error).advice(advice)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use nym_packet::keys::IdentityKeyPair;
 
     use super::*;
 
@@ -149,10 +284,26 @@ mod tests {
             "--sphinx-key",
             key,
         ];
-        let load = Load::from(Cli::try_parse_from(cli).unwrap());
+        let load = Load::from(Cli::try_parse_from(cli).unwrap().node.unwrap());
         assert_eq!(load.sphinx_key, PublicKey::from_bytes([0; 32]));
         assert_eq!(load.rate, None);
         assert_eq!(load.size, PacketSize::Regular);
+    }
+
+    #[test]
+    fn gateway_needs_its_keys_and_addresses() {
+        let key = IdentityKeyPair::from_seed(&[1; 32])
+            .public_key()
+            .to_string();
+        let mut line = vec!["nym-loadgen", "gateway", "--clients-at", "127.0.0.1:9000"];
+        line.extend(["--packets-at", "127.0.0.1:1789", "--identity", &key]);
+        assert!(Cli::try_parse_from(&line).is_err());
+        line.extend(["--sphinx-key", "11111111111111111111111111111111"]);
+        let Some(Command::Gateway(args)) = Cli::try_parse_from(&line).unwrap().command else {
+            panic!("that was `gateway`");
+        };
+        assert_eq!(Crowd::from(args).clients.get(), 10_000);
+        assert!(Cli::try_parse_from(["nym-loadgen"]).is_err());
     }
 
     #[test]

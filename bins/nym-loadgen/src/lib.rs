@@ -1,5 +1,5 @@
 //! A load generator for any mix node, ours or a 0.11.0 one: it needs the node's sphinx key and
-//! address, nothing else.
+//! address, nothing else. The module [`crowd`] does the like for gateways: thousands of clients.
 //!
 //! ```text
 //!            ┌──────────┐   n connections    ┌──────────┐   1 connection   ┌──────────┐
@@ -19,8 +19,9 @@
 //! The main types: [`Load`] says what to send where, [`run`] does it, [`Report`] is what came out.
 
 pub mod cli;
+pub mod crowd;
 mod packets;
-mod process_time;
+mod process_status;
 mod report;
 mod sender;
 mod sink;
@@ -37,7 +38,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::process_time::{ProcessError, processor_time};
+pub use crate::process_status::{ProcessError, processor_time, resident_bytes};
 pub use crate::report::{Latency, Report};
 
 use crate::packets::Packets;

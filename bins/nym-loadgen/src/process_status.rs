@@ -1,4 +1,4 @@
-//! How long a process has used the processor, as Linux counts it.
+//! What a process uses, as Linux counts it: time on the processor, and memory.
 
 use std::fs;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub enum ProcessError {
         source: std::io::Error,
     },
     /// The file does not look as expected.
-    #[error("{path} does not hold the times of a process")]
+    #[error("{path} does not hold what is looked for")]
     Unreadable {
         /// The file of the process.
         path: String,
@@ -40,6 +40,27 @@ pub fn processor_time(pid: u32) -> Result<Duration, ProcessError> {
         Ok(line) => parse(&line).ok_or(ProcessError::Unreadable { path }),
         Err(source) => Err(ProcessError::Read { path, source }),
     }
+}
+
+/// Memory of a process that is in the machine's memory now, in bytes.
+///
+/// # Errors
+/// [`ProcessError`] when the process is gone or its file cannot be read.
+pub fn resident_bytes(pid: u32) -> Result<u64, ProcessError> {
+    let path = format!("/proc/{pid}/status");
+    match fs::read_to_string(&path) {
+        Ok(text) => parse_resident(&text).ok_or(ProcessError::Unreadable { path }),
+        Err(source) => Err(ProcessError::Read { path, source }),
+    }
+}
+
+/// The bytes in the line `VmRSS:   1234 kB`.
+fn parse_resident(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// The time in a line of `/proc/<pid>/stat`: `pid (name) state …`, where the name may hold anything,
@@ -67,6 +88,15 @@ mod tests {
         for line in ["", "42 (a) S 1", "42 (a) S 1 2 3 4 5 6 7 8 9 10 x y", ")"] {
             assert_eq!(parse(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn resident_memory_is_told_in_bytes() {
+        let status = "Name:\ta\nVmHWM:\t  99 kB\nVmRSS:\t    7 kB\nThreads:\t1\n";
+        assert_eq!(parse_resident(status), Some(7 * 1024));
+        assert_eq!(parse_resident("Name:\ta\n"), None);
+        assert!(resident_bytes(std::process::id()).is_ok_and(|bytes| bytes > 0));
+        assert!(resident_bytes(u32::MAX).is_err());
     }
 
     #[test]

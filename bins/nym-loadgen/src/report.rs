@@ -102,7 +102,7 @@ impl Report {
 
 impl Latency {
     /// The percentiles of some times, `None` of none.
-    fn of(mut times: Vec<Duration>) -> Option<Self> {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let last = times.len().checked_sub(1)?;
         let at = |percent: usize| {
@@ -177,7 +177,7 @@ fn rate(count: u64, span: Option<Duration>) -> f64 {
     clippy::cast_precision_loss,
     reason = "packets of a run are far fewer than 2^53"
 )]
-fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 

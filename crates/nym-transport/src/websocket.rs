@@ -292,6 +292,20 @@ impl WebSocket {
         Self::upgrade(url, &target, stream, limits).await
     }
 
+    /// As [`WebSocket::dial`] and [`WebSocket::dial_tls`], over a connection that has been made, as
+    /// from an address of choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebSocket::dial`], but for the connecting.
+    pub async fn dial_over(
+        stream: impl Into<Stream>,
+        url: &str,
+        limits: WebSocketLimits,
+    ) -> Result<Self, DialError> {
+        Self::upgrade(url, &parse(url)?, stream.into(), limits).await
+    }
+
     /// Asks the peer to speak websocket.
     async fn upgrade(
         url: &str,
