@@ -38,6 +38,7 @@ impl Component for NodeMetrics {
                 ("invalid_routing", rejected.invalid_routing),
                 ("misdirected", rejected.misdirected),
                 ("replayed", rejected.replayed),
+                ("unrecorded", rejected.unrecorded),
             ],
         )?;
         self.write_links(sheet)?;
@@ -115,6 +116,7 @@ mod tests {
             invalid_routing: 4,
             misdirected: 5,
             replayed: 6,
+            unrecorded: 8,
         });
         let frame = || Frame::new(PacketMode::Mix, vec![0; 386]).unwrap();
         // Port 0 is nobody's, and nobody listens on port 1 of this machine.
@@ -137,6 +139,7 @@ mod tests {
             "nym_node_packets_rejected_total{reason=\"invalid_routing\"} 4",
             "nym_node_packets_rejected_total{reason=\"misdirected\"} 5",
             "nym_node_packets_rejected_total{reason=\"replayed\"} 6",
+            "nym_node_packets_rejected_total{reason=\"unrecorded\"} 8",
             "nym_node_frames_queued_total 1",
             "nym_node_frames_written_total 0",
             "nym_node_frames_dropped_total{reason=\"address_refused\"} 1",

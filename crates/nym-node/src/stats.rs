@@ -91,13 +91,13 @@ impl NodeStats {
         json.expect("numbers, strings and maps with text keys have a JSON form")
     }
 
-    /// Sums since the node started, of closed windows: received, sent, dropped.
+    /// Sums since the node started, what is not published yet included: received, sent, dropped.
     #[must_use]
     pub const fn totals(&self) -> Totals {
         Totals {
-            received: self.since_startup.received,
-            sent: self.since_startup.sent.total,
-            dropped: self.since_startup.dropped.total,
+            received: self.since_startup.received + self.window.received,
+            sent: self.since_startup.sent.total + self.window.sent.total,
+            dropped: self.since_startup.dropped.total + self.window.dropped.total,
         }
     }
 }
