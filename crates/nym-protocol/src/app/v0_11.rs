@@ -15,7 +15,9 @@
 //!
 //! `send` and `reply` have no confirmation; only faults and `selfAddress` are answered.
 
-use nym_packet::address::Recipient;
+use core::error::Error as _;
+
+use nym_packet::address::{Recipient, RecipientError};
 use nym_packet::reply::ReplySurb;
 use serde::Serialize;
 
@@ -288,13 +290,20 @@ pub(super) fn malformed_response(detail: impl Into<String>) -> AppError {
 }
 
 pub(super) fn parse_recipient_bytes(bytes: &[u8; RECIPIENT_LEN]) -> Result<Recipient, AppError> {
-    Recipient::from_bytes(bytes)
-        .map_err(|error| AppError::malformed(format!("malformed recipient: {error}")))
+    Recipient::from_bytes(bytes).map_err(|error| malformed_recipient(&error))
 }
 
 pub(super) fn parse_recipient_text(text: &str) -> Result<Recipient, AppError> {
-    text.parse()
-        .map_err(|error| AppError::malformed(format!("malformed recipient: {error}")))
+    text.parse().map_err(|error| malformed_recipient(&error))
+}
+
+/// Says which of the three parts is wrong, and what is wrong with it.
+fn malformed_recipient(error: &RecipientError) -> AppError {
+    let part = format!("malformed recipient: {error}");
+    AppError::malformed(match error.source() {
+        Some(reason) => format!("{part}: {reason}"),
+        None => part,
+    })
 }
 
 fn parse_surb_text(text: &str) -> Result<ReplySurb, AppError> {
@@ -453,6 +462,48 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::MalformedRequest);
             assert!(error.detail.starts_with(said), "{surb_len}: {error}");
         }
+    }
+
+    #[test]
+    fn a_malformed_recipient_is_answered_by_which_part_is_wrong_and_why() {
+        let part = |separator: char, index: usize| ADDRESS.split(separator).nth(index).unwrap();
+        let (identity, gateway) = (part('.', 0), part('@', 1));
+        let replaced = |from: &str, to: &str| ADDRESS.replacen(from, to, 1);
+        for (recipient, said) in [
+            (
+                "".to_owned(),
+                "a recipient is written identity.encryption@gateway",
+            ),
+            (
+                replaced("@", "."),
+                "a recipient is written identity.encryption@gateway",
+            ),
+            (
+                replaced(identity, "0"),
+                "the identity key of the recipient is malformed: not base58",
+            ),
+            (
+                replaced("7AiD8RdLbuqBEXfDcA4", "7AiD8RdLbuq"),
+                "the encryption key of the recipient is malformed: expected 32 bytes, found 26",
+            ),
+            (
+                replaced(gateway, "8qbHbw2BbbTHBW1sbeqakYXVKRQM8Ne7pLK7m6CVfeR"),
+                "the gateway key of the recipient is malformed: not a point of the curve",
+            ),
+        ] {
+            let text = format!(
+                r#"{{"type":"send","message":"m","recipient":"{recipient}","withReplySurb":false}}"#
+            );
+            let error = parse_text(&text).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::MalformedRequest);
+            assert_eq!(error.detail, format!("malformed recipient: {said}"));
+        }
+        let mut frame = binary(&send(b"", false));
+        frame[2..34].fill(2);
+        let error = parse_binary(&frame).unwrap_err();
+        let expected = "malformed recipient: the identity key of the recipient is malformed: \
+                        not a point of the curve";
+        assert_eq!(error.detail, expected);
     }
 
     #[test]
