@@ -1,14 +1,18 @@
 //! A small HTTP server for a node's own pages (statistics, description) and for the validator.
 //!
 //! It is bounded in every direction, because anybody may connect: a limit on connections, a limit
-//! on the time a connection may stay silent, and a limit on the time that stopping takes. Bodies
-//! are bounded by axum's own default of 2 MiB unless the router sets a smaller one.
+//! on the time a request may take to come, a limit on the time a connection may stay silent, and a
+//! limit on the time that stopping takes. When there are as many connections as may be, those that
+//! have asked for nothing make room, the longest wait first: half-open connections keep nobody out.
+//! Bodies are bounded by axum's own default of 2 MiB unless the router sets a smaller one.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Bounds of a server. The defaults suit a node's own pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +30,10 @@ pub struct HttpLimits {
     /// Connections served at a time; more wait in the operating system's backlog. Each may cost
     /// two 8 KiB buffers and one body: at 256 connections 4 MiB and what the bodies take.
     pub connections: usize,
-    /// A connection that neither sends nor takes a byte for so long is closed.
+    /// A connection on which no answer has begun so long after it was made is closed, whatever it
+    /// sends meanwhile.
+    pub request_timeout: Duration,
+    /// After that, one that neither sends nor takes a byte for so long is closed.
     pub idle_timeout: Duration,
     /// Requests still running so long after the stop signal are abandoned.
     pub stop_timeout: Duration,
@@ -36,6 +43,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             connections: 256,
+            request_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(2),
         }
@@ -83,7 +91,8 @@ impl HttpServer {
         let listener = BoundedListener {
             listener: self.listener,
             permits: Arc::new(Semaphore::new(self.limits.connections)),
-            idle_timeout: self.limits.idle_timeout,
+            half_open: VecDeque::new(),
+            limits: self.limits,
         };
         let serve = axum::serve(listener, router)
             .with_graceful_shutdown(shutdown.clone().cancelled_owned())
@@ -100,11 +109,37 @@ impl HttpServer {
     }
 }
 
-/// Accepts a bounded number of connections at a time and gives each an idle timeout.
+/// Accepts a bounded number of connections at a time and gives each its timeouts.
 struct BoundedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
-    idle_timeout: Duration,
+    /// Connections on which no answer had begun when they were last looked at, oldest first.
+    half_open: VecDeque<Weak<Progress>>,
+    limits: HttpLimits,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Something was answered.
+    answered: AtomicBool,
+    /// It has to make room for others.
+    evicted: CancellationToken,
+}
+
+impl BoundedListener {
+    /// Makes the connection go that has waited longest without asking for anything, if there is
+    /// one.
+    fn evict(&mut self) {
+        while let Some(oldest) = self.half_open.pop_front() {
+            if let Some(progress) = oldest.upgrade()
+                && !progress.answered.load(Ordering::Relaxed)
+            {
+                progress.evicted.cancel();
+                return;
+            }
+        }
+    }
 }
 
 impl Listener for BoundedListener {
@@ -112,15 +147,26 @@ impl Listener for BoundedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (IdleStream, SocketAddr) {
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        if self.permits.available_permits() == 0 {
+            self.evict();
+        }
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
             .expect("the semaphore lives in this listener and is never closed");
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        let progress = Arc::new(Progress::default());
+        self.half_open.retain(|other| {
+            let other = other.upgrade();
+            other.is_some_and(|other| !other.answered.load(Ordering::Relaxed))
+        });
+        self.half_open.push_back(Arc::downgrade(&progress));
         let stream = IdleStream {
             stream,
-            idle: Box::pin(sleep(self.idle_timeout)),
-            idle_timeout: self.idle_timeout,
+            deadline: Box::pin(sleep(self.limits.request_timeout)),
+            evicted: Box::pin(progress.evicted.clone().cancelled_owned()),
+            progress,
+            idle_timeout: self.limits.idle_timeout,
             _permit: permit,
         };
         (stream, peer)
@@ -131,27 +177,38 @@ impl Listener for BoundedListener {
     }
 }
 
-/// A connection that fails with [`io::ErrorKind::TimedOut`] when nothing moves for too long.
+/// A connection that fails with [`io::ErrorKind::TimedOut`] when no answer begins in time, when
+/// nothing moves for too long after that, or when it has to make room before it has asked for
+/// anything.
 struct IdleStream {
     stream: TcpStream,
-    idle: Pin<Box<Sleep>>,
+    deadline: Pin<Box<Sleep>>,
+    evicted: Pin<Box<WaitForCancellationFutureOwned>>,
+    progress: Arc<Progress>,
     idle_timeout: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
 impl IdleStream {
-    /// Passes on what an operation gave; restarts the timeout when it moved bytes, and fails when
-    /// it is stuck for longer than the timeout.
+    /// Passes on what an operation gave. One that moved bytes puts the deadline off once something
+    /// was answered; one that is stuck fails at the deadline.
     fn watch<T>(
         &mut self,
         context: &mut Context<'_>,
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        let answered = self.progress.answered.load(Ordering::Relaxed);
         if outcome.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
+            if answered {
+                let deadline = Instant::now() + self.idle_timeout;
+                self.deadline.as_mut().reset(deadline);
+            }
             return outcome;
         }
-        ready!(self.idle.as_mut().poll(context));
+        if !answered && self.evicted.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready!(self.deadline.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -174,6 +231,9 @@ impl AsyncWrite for IdleStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if outcome.is_ready() {
+            self.progress.answered.store(true, Ordering::Relaxed);
+        }
         self.watch(context, outcome)
     }
 
@@ -192,7 +252,7 @@ impl AsyncWrite for IdleStream {
 mod tests {
     use super::*;
     use axum::routing::get;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinSet;
 
     async fn start(
@@ -208,6 +268,10 @@ mod tests {
         (address, shutdown, tasks)
     }
 
+    fn here() -> Router {
+        Router::new().route("/", get(|| async { "here" }))
+    }
+
     #[tokio::test]
     async fn a_page_is_served_until_the_shutdown() {
         let router = Router::new().route("/stats", get(|| async { "42" }));
@@ -221,23 +285,77 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_connection_is_closed_and_makes_room() {
+    async fn a_connection_that_asks_too_slowly_is_closed() {
         let limits = HttpLimits {
-            connections: 1,
+            request_timeout: Duration::from_millis(50),
+            ..HttpLimits::default()
+        };
+        let (address, _shutdown, _tasks) = start(limits, here()).await;
+        for beginning in ["", "GET / HTTP/1.1\r\nHost: loc"] {
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(beginning.as_bytes()).await.unwrap();
+            assert_eq!(slow.read(&mut [0; 1]).await.unwrap_or(0), 0, "{beginning}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_answered_is_closed_when_it_is_silent() {
+        let limits = HttpLimits {
             idle_timeout: Duration::from_millis(50),
             ..HttpLimits::default()
         };
-        let router = Router::new().route("/", get(|| async { "here" }));
-        let (address, _shutdown, _tasks) = start(limits, router).await;
+        let (address, _shutdown, _tasks) = start(limits, here()).await;
         let mut silent = TcpStream::connect(address).await.unwrap();
-        assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0);
-        let body = reqwest::get(format!("http://{address}/"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        assert_eq!(body, "here");
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        silent.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        silent.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.ends_with("here"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn half_open_connections_make_room_for_others_the_oldest_first() {
+        let limits = HttpLimits {
+            connections: 2,
+            request_timeout: Duration::from_secs(600),
+            ..HttpLimits::default()
+        };
+        let (address, _shutdown, _tasks) = start(limits, here()).await;
+        let mut oldest = TcpStream::connect(address).await.unwrap();
+        oldest.write_all(b"GET").await.unwrap();
+        let _newer = TcpStream::connect(address).await.unwrap();
+        let body = reqwest::get(format!("http://{address}/")).await.unwrap();
+        assert_eq!(body.text().await.unwrap(), "here");
+        assert_eq!(oldest.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_answered_does_not_make_room() {
+        let limits = HttpLimits {
+            connections: 1,
+            ..HttpLimits::default()
+        };
+        let (address, _shutdown, _tasks) = start(limits, here()).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        ask(&mut first).await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        ask(&mut first).await;
+        drop(first);
+        ask(&mut second).await;
+    }
+
+    /// Asks for the page and reads it; the connection stays open.
+    async fn ask(stream: &mut TcpStream) {
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("here") {
+            let mut part = [0; 512];
+            let len = stream.read(&mut part).await.unwrap();
+            assert_ne!(len, 0, "closed after {answer}");
+            answer.push_str(std::str::from_utf8(&part[..len]).unwrap());
+        }
     }
 
     #[tokio::test]
