@@ -20,6 +20,7 @@ use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_daemon::raise_open_files;
 use nym_packet::address::Recipient;
 use nym_protocol::app::DialectChoice;
 use tokio::sync::{mpsc, watch};
@@ -41,8 +42,15 @@ mod origin;
 mod pages;
 
 /// Connections at a time, those of apps included. An app with a message under way costs at most
-/// two messages of the largest size, anybody else 16 KiB.
-const CONNECTIONS: usize = 256;
+/// two messages of the largest size, anybody else 32 KiB: 32 MiB for all.
+const CONNECTIONS: usize = 1_024;
+
+/// How long a connection has to ask for something. The longest wait is given up earlier when there
+/// are as many connections as may be.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the websocket of an app reads at a time; larger messages grow a buffer of their own.
+const READ_BUFFER_LEN: usize = 16 << 10;
 
 /// A connection on which nothing moves for so long is closed; apps are pinged more often.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -81,8 +89,10 @@ impl Apps {
     /// Binds the port on 127.0.0.1.
     pub(crate) async fn bind(config: AppsConfig) -> Result<Self, ClientError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
+        raise_open_files();
         let limits = HttpLimits {
             connections: CONNECTIONS,
+            request_timeout: REQUEST_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
         };
@@ -216,6 +226,7 @@ impl Door {
         };
         let upgraded = self.upgraded.clone();
         upgrade
+            .read_buffer_size(READ_BUFFER_LEN)
             .max_message_size(self.config.message_len_max)
             .max_frame_size(self.config.message_len_max)
             .on_upgrade(async move |socket| {
