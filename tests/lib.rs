@@ -83,14 +83,51 @@ pub fn python() -> PathBuf {
             if let Some(path) = std::env::var_os("NYM_TEST_PYTHON") {
                 return PathBuf::from(path);
             }
-            let mut venv = Command::new(env!("CARGO"));
-            venv.args(["run", "--quiet", "--package", "xtask", "--", "venv"]);
-            let made = venv.current_dir(repository()).output().expect("cargo runs");
-            let stderr = String::from_utf8_lossy(&made.stderr);
-            assert!(made.status.success(), "no virtual environment: {stderr}");
-            PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
+            chore("venv")
         })
         .clone()
+}
+
+/// Where the TypeScript programs of `clients/` are, compiled.
+///
+/// # Panics
+/// When they cannot be compiled.
+#[must_use]
+pub fn typescript() -> PathBuf {
+    if let Some(path) = std::env::var_os("NYM_TEST_TYPESCRIPT") {
+        return PathBuf::from(path);
+    }
+    chore("typescript")
+}
+
+/// What a chore of the repository prints: a path.
+fn chore(name: &str) -> PathBuf {
+    let mut chore = Command::new(env!("CARGO"));
+    chore.args(["run", "--quiet", "--package", "xtask", "--", name]);
+    let done = chore
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "cargo xtask {name}: {stderr}");
+    PathBuf::from(String::from_utf8_lossy(&done.stdout).trim())
+}
+
+/// A network with free ports that stays up, and the app ports of alice and bob.
+#[must_use]
+pub fn running_localnet(arguments: &[&str]) -> (Running, u16, u16) {
+    let mut command = Command::new(program("nym-localnet"));
+    let localnet = Running::start(command.args(["--port", "0", "--fast"]).args(arguments));
+    let alice = localnet.wait_for("alice's port", |line| app_port(line, "alice"));
+    let bob = localnet.wait_for("bob's port", |line| app_port(line, "bob"));
+    (localnet, alice, bob)
+}
+
+/// The port in a line like `alice  ws://localhost:1977` of a localnet.
+#[must_use]
+pub fn app_port(line: &str, client: &str) -> Option<u16> {
+    let rest = line.trim().strip_prefix(client)?;
+    rest.trim().strip_prefix("ws://localhost:")?.parse().ok()
 }
 
 /// A running program; ended when dropped.

@@ -4,24 +4,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use nym_tests::{Running, beside, isolated, output_of, program, python, repository, texts};
+use nym_tests::{
+    Running, app_port, beside, isolated, output_of, program, python, repository, running_localnet,
+    texts,
+};
 
 fn localnet() -> Command {
     Command::new(program("nym-localnet"))
-}
-
-/// The port in a line like `alice  ws://localhost:1977`.
-fn app_port(line: &str, client: &str) -> Option<u16> {
-    let rest = line.trim().strip_prefix(client)?;
-    rest.trim().strip_prefix("ws://localhost:")?.parse().ok()
-}
-
-/// A network with free ports that stays up, and the app ports of alice and bob.
-fn running_localnet(arguments: &[&str]) -> (Running, u16, u16) {
-    let localnet = Running::start(localnet().args(["--port", "0", "--fast"]).args(arguments));
-    let alice = localnet.wait_for("alice's port", |line| app_port(line, "alice"));
-    let bob = localnet.wait_for("bob's port", |line| app_port(line, "bob"));
-    (localnet, alice, bob)
 }
 
 /// A client program of the repository, against other ports than the usual ones.

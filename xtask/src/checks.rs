@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::{prerequisites, process, python, tidy};
+use crate::{prerequisites, process, python, tidy, typescript};
 
 /// One line of the summary.
 struct Done {
@@ -26,11 +26,20 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         Ok(())
     }));
 
+    let mut programs = None;
+    done.push(step("typescript", || {
+        programs = Some(typescript::prepare(root)?);
+        Ok(())
+    }));
+
     let cargo = |arguments: &[&str]| {
         let mut command = process::cargo();
         command.current_dir(root).args(arguments);
         if let Some(python) = &interpreter {
             command.env(python::PYTHON_VARIABLE, python);
+        }
+        if let Some(programs) = &programs {
+            command.env(typescript::PROGRAMS_VARIABLE, programs);
         }
         command
     };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `test` | everything that must pass before a change lands; the README's test command |
 //! | `tidy` | the rules of this repository that no compiler checks |
+//! | `typescript` | compiles the TypeScript programs of `clients/` and prints where they are |
 //! | `venv` | makes the Python environment of the end-to-end tests and prints its interpreter |
 //!
 //! It has no dependencies, so it is built in about a second. It is not part of the product:
@@ -16,16 +17,18 @@
 )]
 
 mod checks;
+mod environment;
 mod prerequisites;
 mod process;
 mod python;
 mod tidy;
+mod typescript;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo xtask` accepts; `tidy` compares the README's commands with it.
-pub(crate) const COMMANDS: [&str; 3] = ["test", "tidy", "venv"];
+pub(crate) const COMMANDS: [&str; 4] = ["test", "tidy", "typescript", "venv"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["test"] => checks::run(&root),
         ["tidy"] => tidy::run(&root),
+        ["typescript"] => typescript::prepare(&root).map(|dist| println!("{}", dist.display())),
         ["venv"] => python::prepare(&root).map(|python| println!("{}", python.display())),
         ["help" | "--help" | "-h"] => {
             println!("{}", usage());

@@ -1,12 +1,12 @@
 //! What the tests need beyond Rust, installed when it is missing: on a fresh Debian a C compiler
-//! (SQLite is compiled from C) and Python with its `venv` module (the end-to-end tests run the
-//! Python programs that users run).
+//! (SQLite is compiled from C), Python with its `venv` module and Node.js with `npm` (the end-to-end
+//! tests run the programs that users run).
 
 use std::process::Command;
 
 use crate::process;
 
-/// Makes sure that a C compiler, Python and the toolchain's `fmt` and `clippy` are there.
+/// Makes sure that a C compiler, Python, Node.js and the toolchain's `fmt` and `clippy` are there.
 ///
 /// # Errors
 /// A line that says what is missing and how to install it.
@@ -14,6 +14,8 @@ pub(crate) fn install() -> Result<(), String> {
     let packages = missing_packages(
         process::succeeds(Command::new("cc").arg("--version")),
         process::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+        process::succeeds(Command::new("node").arg("--version"))
+            && process::succeeds(Command::new("npm").arg("--version")),
     );
     if !packages.is_empty() {
         apt_install(&packages)?;
@@ -29,13 +31,16 @@ pub(crate) fn install() -> Result<(), String> {
 }
 
 /// The Debian packages that provide what is not there.
-fn missing_packages(has_compiler: bool, has_venv: bool) -> Vec<&'static str> {
+fn missing_packages(has_compiler: bool, has_venv: bool, has_node: bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     if !has_compiler {
         packages.extend(["gcc", "libc6-dev"]);
     }
     if !has_venv {
         packages.extend(["python3", "python3-venv"]);
+    }
+    if !has_node {
+        packages.extend(["nodejs", "npm"]);
     }
     packages
 }
@@ -88,12 +93,16 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_when_everything_is_there() {
-        assert!(missing_packages(true, true).is_empty());
+        assert!(missing_packages(true, true, true).is_empty());
     }
 
     #[test]
     fn each_missing_tool_names_its_packages() {
-        assert_eq!(missing_packages(false, true), ["gcc", "libc6-dev"]);
-        assert_eq!(missing_packages(true, false), ["python3", "python3-venv"]);
+        let missing = missing_packages(false, true, true);
+        assert_eq!(missing, ["gcc", "libc6-dev"]);
+        let missing = missing_packages(true, false, true);
+        assert_eq!(missing, ["python3", "python3-venv"]);
+        let missing = missing_packages(true, true, false);
+        assert_eq!(missing, ["nodejs", "npm"]);
     }
 }

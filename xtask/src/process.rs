@@ -20,7 +20,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 /// Runs `command` and returns what it wrote to its standard output.
 ///
 /// # Errors
-/// As [`run`], with what the command wrote to its standard error.
+/// As [`run`], with what the command wrote.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let output = command
         .output()
@@ -28,7 +28,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
         Err(format!("{}: {}\n{said}", describe(command), output.status))
     }
 }
