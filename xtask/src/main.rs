@@ -2,6 +2,7 @@
 //!
 //! | Command | What it does |
 //! |---|---|
+//! | `bench-mixnode` | a mix node under load, as the table of `docs/benchmarks.md` |
 //! | `test` | everything that must pass before a change lands; the README's test command |
 //! | `tidy` | the rules of this repository that no compiler checks |
 //! | `typescript` | compiles the TypeScript programs of `clients/` and prints where they are |
@@ -18,6 +19,7 @@
 
 mod checks;
 mod environment;
+mod mixnode;
 mod prerequisites;
 mod process;
 mod python;
@@ -28,13 +30,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo xtask` accepts; `tidy` compares the README's commands with it.
-pub(crate) const COMMANDS: [&str; 4] = ["test", "tidy", "typescript", "venv"];
+pub(crate) const COMMANDS: [&str; 5] = ["bench-mixnode", "test", "tidy", "typescript", "venv"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = root();
     let done = match arguments.as_slice() {
+        ["bench-mixnode"] => mixnode::bench(&root),
         ["test"] => checks::run(&root),
         ["tidy"] => tidy::run(&root),
         ["typescript"] => typescript::prepare(&root).map(|dist| println!("{}", dist.display())),

@@ -30,6 +30,7 @@ use crate::{Load, LoadError};
     after_help = "Examples:\n  \
         nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM…            as fast as the node takes them\n  \
         nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --rate 1000 --mean-delay 50ms --pid 4711\n  \
+        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --waiting 1000000 --rate 20000 --mean-delay 50ms\n  \
         nym-loadgen gateway --clients-at 127.0.0.1:9000 --identity 6Xq… \\\n      \
         --packets-at 127.0.0.1:1789 --sphinx-key 8uM… --pid 4712\n\n\
         Exit status: 0 measured, 1 failure, 2 usage"
@@ -82,6 +83,10 @@ pub struct NodeArgs {
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
     pub mean_delay: Duration,
 
+    /// Packets sent before the measurement that wait at the node for 50 minutes, beside those measured
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub waiting: u32,
+
     /// Size of the packets: regular, ack or extended
     #[arg(long, value_name = "SIZE", default_value = "regular", value_parser = parse_size)]
     pub size: PacketSize,
@@ -90,7 +95,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "MODE", default_value = "mix", value_parser = parse_mode)]
     pub mode: PacketMode,
 
-    /// Process of the node, to measure its use of the processor
+    /// Process of the node, to measure its use of processor and memory
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
 
@@ -193,6 +198,7 @@ impl From<NodeArgs> for Load {
             packets: cli.packets,
             rate: cli.rate,
             mean_delay: cli.mean_delay,
+            waiting: cli.waiting,
             size: cli.size,
             mode: cli.mode,
             pid: cli.pid,
@@ -242,6 +248,7 @@ fn explain(error: &LoadError) -> Failure {
         LoadError::Bind { .. } => "choose an address of this machine with --sink",
         LoadError::Connect { .. } => "check that the node runs, and --node",
         LoadError::Process(_) => "check --pid",
+        LoadError::Waiting { .. } => "check that the node still runs",
     };
     Failure::from_error(error).advice(advice)
 }

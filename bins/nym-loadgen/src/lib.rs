@@ -39,10 +39,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::process_status::{ProcessError, processor_time, resident_bytes};
-pub use crate::report::{Latency, Report};
+pub use crate::report::{Latency, Memory, Report};
 
 use crate::packets::Packets;
 use crate::sender::Pace;
+
+/// How long the packets wait that only fill the node's delay queue: longer than a run takes, and
+/// less than the hour that nodes permit.
+pub const WAIT: Duration = Duration::from_secs(50 * 60);
 
 /// What to send where.
 #[derive(Clone, Debug)]
@@ -61,6 +65,8 @@ pub struct Load {
     pub rate: Option<NonZeroU32>,
     /// Mean of the exponential delay at the node; zero asks for none.
     pub mean_delay: Duration,
+    /// Packets that are sent first and wait at the node all the time, for [`WAIT`].
+    pub waiting: u32,
     /// Size of the packets.
     pub size: PacketSize,
     /// Mode of the frames.
@@ -94,6 +100,12 @@ pub enum LoadError {
     /// The node's process cannot be observed.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The node closed a connection before it had taken the packets that are to wait.
+    #[error("the node does not take the packets that are to wait: {source}")]
+    Waiting {
+        /// What the system answered.
+        source: std::io::Error,
+    },
 }
 
 /// Builds the packets, sends them, and reports what came out of the node.
@@ -114,8 +126,19 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
         address: load.sink,
         source,
     })?;
+    let mut connections = sender::connect(load).await?;
+    let resident = || load.pid.map(resident_bytes).transpose();
+    let resident_before = resident()?;
+    sender::send_waiting(load, sink_address, &mut connections).await?;
+    // Takes a while, in which the node can do what it has read.
     let packets = Packets::build(load, sink_address);
-    let connections = sender::connect(load).await?;
+    let memory = resident_before
+        .zip(resident()?)
+        .map(|(before, with_waiting)| Memory {
+            waiting: load.waiting,
+            before,
+            with_waiting,
+        });
 
     let expected = u64::from(load.packets.get());
     let silence = load.patience + packets.longest_delay();
@@ -147,5 +170,5 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
     let used = used_before
         .zip(used_after)
         .map(|(before, after)| after.saturating_sub(before));
-    Ok(Report::new(&packets, &sent, &arrivals, used))
+    Ok(Report::new(&packets, &sent, &arrivals, used, memory))
 }

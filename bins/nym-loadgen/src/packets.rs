@@ -10,9 +10,12 @@ use nym_packet::address::HopAddress;
 use nym_packet::frame::{FrameHeader, PacketMode};
 use nym_packet::geometry::PacketSize;
 use rand_core::CryptoRng;
-use sphinx::{Delay, Destination, Hop, PrivateKey, Version};
+use sphinx::{Delay, Destination, Hop, PrivateKey, PublicKey, Version};
 
-use crate::Load;
+use crate::{Load, WAIT};
+
+/// Packets to wait that are built together: 24 MB of regular ones.
+const WAITING_AT_ONCE: u32 = 10_000;
 
 /// Length in bytes of the packet's number, which is all of its message.
 const NUMBER_LEN: usize = 4;
@@ -42,22 +45,7 @@ impl Packets {
     pub(crate) fn build(load: &Load, sink: SocketAddr) -> Self {
         let mut rng = nym_daemon::entropy();
         let sink_key = PrivateKey::generate(&mut rng);
-        let plan = Plan {
-            route: [
-                Hop {
-                    address: HopAddress::new(load.node).to_node_address(),
-                    public_key: load.sphinx_key,
-                },
-                Hop {
-                    address: HopAddress::new(sink).to_node_address(),
-                    public_key: sink_key.public_key(),
-                },
-            ],
-            header: FrameHeader {
-                size: load.size,
-                mode: load.mode,
-            },
-        };
+        let plan = Plan::new(load, sink, sink_key.public_key());
         let delays: Vec<_> = (0..load.packets.get())
             .map(|_| Delay::sample_exponential(load.mean_delay, &mut rng))
             .collect();
@@ -125,12 +113,51 @@ fn shares(count: NonZeroU32, connections: NonZeroU32) -> impl Iterator<Item = (u
     })
 }
 
+/// Frames that the node holds for [`WAIT`], a few at a time. The sink never sees them.
+pub(crate) fn waiting(load: &Load, sink: SocketAddr) -> impl Iterator<Item = Vec<u8>> {
+    let nobody = PrivateKey::generate(&mut nym_daemon::entropy()).public_key();
+    let plan = Plan {
+        header: FrameHeader {
+            size: load.size,
+            // In vpn mode, nothing waits.
+            mode: PacketMode::Mix,
+        },
+        ..Plan::new(load, sink, nobody)
+    };
+    let step = usize::try_from(WAITING_AT_ONCE).expect("some thousands fit into a usize");
+    let delays = vec![Delay::from(WAIT); step];
+    let all = load.waiting;
+    (0..all).step_by(step).map(move |first| {
+        let count = WAITING_AT_ONCE.min(all - first);
+        plan.build_all(0, count, &delays)
+    })
+}
+
 struct Plan {
     route: [Hop; 2],
     header: FrameHeader,
 }
 
 impl Plan {
+    fn new(load: &Load, sink: SocketAddr, sink_key: PublicKey) -> Self {
+        Self {
+            route: [
+                Hop {
+                    address: HopAddress::new(load.node).to_node_address(),
+                    public_key: load.sphinx_key,
+                },
+                Hop {
+                    address: HopAddress::new(sink).to_node_address(),
+                    public_key: sink_key,
+                },
+            ],
+            header: FrameHeader {
+                size: load.size,
+                mode: load.mode,
+            },
+        }
+    }
+
     fn build_all(&self, first: u32, count: u32, delays: &[Delay]) -> Vec<u8> {
         let frame_len = self.header.size.frame_len();
         let numbers: Vec<u32> = (first..first + count).collect();
@@ -214,6 +241,7 @@ mod tests {
             packets: number(5),
             rate: None,
             mean_delay: Duration::from_millis(50),
+            waiting: 0,
             size: PacketSize::Ack,
             mode: PacketMode::Mix,
             pid: None,
@@ -252,6 +280,31 @@ mod tests {
             }
         }
         assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn packets_to_wait_are_complete_and_ask_for_the_whole_wait() {
+        let node_key = PrivateKey::from_bytes([7; 32]);
+        let count = WAITING_AT_ONCE / 100;
+        let load = Load {
+            waiting: count,
+            mode: PacketMode::Vpn,
+            ..load(&node_key)
+        };
+        let mut seen = 0;
+        for frames in waiting(&load, load.node) {
+            for frame in frames.chunks_exact(PacketSize::Ack.frame_len()) {
+                assert_eq!(frame[1], PacketMode::Mix.code());
+                let mut packet = frame[FrameHeader::LEN..].to_vec();
+                let peeled = sphinx::process(Version::NYM_0_11, &node_key, &mut packet).unwrap();
+                let sphinx::Peeled::Forward { delay, .. } = peeled else {
+                    panic!("the node is not the last hop");
+                };
+                assert_eq!(Duration::from(delay), WAIT);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, count);
     }
 
     #[test]

@@ -35,6 +35,19 @@ pub struct Report {
     pub processor_seconds: Option<f64>,
     /// The same per received packet, in microseconds.
     pub processor_micros_per_packet: Option<f64>,
+    /// Memory of the node's process, if it was observed.
+    pub memory: Option<Memory>,
+}
+
+/// Resident memory of the node, in bytes, just before the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Packets that were sent to wait.
+    pub waiting: u32,
+    /// Before these packets.
+    pub before: u64,
+    /// With them.
+    pub with_waiting: u64,
 }
 
 /// Percentiles of times, in milliseconds.
@@ -58,6 +71,7 @@ impl Report {
         sent: &[Sent],
         arrivals: &Arrivals,
         processor_time: Option<Duration>,
+        memory: Option<Memory>,
     ) -> Self {
         let mut sent_at = sent.to_vec();
         sent_at.sort_by_key(|sent| sent.number);
@@ -96,6 +110,7 @@ impl Report {
             processor_micros_per_packet: processor_time
                 .filter(|_| arrivals.count > 0)
                 .map(|time| time.as_secs_f64() * 1e6 / float(arrivals.count)),
+            memory,
         }
     }
 }
@@ -160,6 +175,23 @@ impl fmt::Display for Report {
             self.processor_seconds.zip(self.processor_micros_per_packet)
         {
             write!(out, "\nprocessor {seconds:.2} s, {micros:.1} µs per packet")?;
+        }
+        if let Some(Memory {
+            waiting,
+            before,
+            with_waiting,
+        }) = self.memory
+        {
+            let mebibytes = |bytes| float(bytes) / f64::from(1 << 20);
+            write!(out, "\nmemory    {:.1} MiB", mebibytes(before))?;
+            if waiting > 0 {
+                let each = float(with_waiting.saturating_sub(before)) / f64::from(waiting);
+                let with_waiting = mebibytes(with_waiting);
+                write!(
+                    out,
+                    ", with {waiting} waiting packets {with_waiting:.1} MiB, {each:.0} bytes each"
+                )?;
+            }
         }
         Ok(())
     }

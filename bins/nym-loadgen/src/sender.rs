@@ -1,5 +1,6 @@
 //! Writing packets to the node, paced or as fast as it takes them.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::packets::Share;
+use crate::packets::{self, Share};
 use crate::{Load, LoadError};
 
 /// Frames written at once at most: 16 regular ones are 38,640 bytes, less than what a socket
@@ -69,6 +70,20 @@ pub(crate) async fn connect(load: &Load) -> Result<Vec<TcpStream>, LoadError> {
         connections.push(connection);
     }
     Ok(connections)
+}
+
+/// Sends the packets that are to wait, as fast as the node takes them.
+pub(crate) async fn send_waiting(
+    load: &Load,
+    sink: SocketAddr,
+    connections: &mut [TcpStream],
+) -> Result<(), LoadError> {
+    for (index, frames) in packets::waiting(load, sink).enumerate() {
+        let index = index % connections.len();
+        let written = connections[index].write_all(&frames).await;
+        written.map_err(|source| LoadError::Waiting { source })?;
+    }
+    Ok(())
 }
 
 /// Sends one connection's share and tells what was written. It ends early when the node closes the

@@ -119,6 +119,60 @@ async fn a_restarted_next_hop_is_dialled_again() {
     );
 }
 
+/// A frame that shows its number.
+fn numbered(number: u32) -> Frame {
+    let mut packet = vec![0; 386];
+    packet[..4].copy_from_slice(&number.to_be_bytes());
+    Frame::new(PacketMode::Mix, packet).unwrap()
+}
+
+fn number_of(frame: &Frame) -> u32 {
+    u32::from_be_bytes(*frame.packet().first_chunk().unwrap())
+}
+
+#[tokio::test]
+async fn a_next_hop_that_restarts_under_load_loses_what_the_kernel_had_taken_and_no_more() {
+    const COUNT: u32 = 1000;
+    let listener = TcpListener::bind(any_port()).await.unwrap();
+    let next_hop = listener.local_addr().unwrap();
+    let config = ConnectionsConfig {
+        initial_backoff: Duration::from_millis(10),
+        ..ConnectionsConfig::default()
+    };
+    let connections = Connections::new(config, rng());
+    let mut load = tokio::task::JoinSet::new();
+    let sending = connections.clone();
+    load.spawn(async move {
+        for number in 0..COUNT {
+            sending.send(next_hop, numbered(number)).unwrap();
+            // The load goes on while the next hop is down: the queue would hold all of it.
+            if number % 20 == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    let (first, stream) = read(&listener, 100).await;
+    drop((stream, listener));
+    until(&connections, |counts| counts.lost == 1).await;
+    let taken_by_kernel = connections.counts().written;
+
+    let listener = TcpListener::bind(next_hop).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut reader = FrameReader::new(stream, ReadTimeouts::default());
+    let mut second = Vec::new();
+    while second.last() != Some(&(COUNT - 1)) {
+        second.push(number_of(&reader.next_frame().await.unwrap().unwrap()));
+    }
+    load.join_all().await;
+    let first: Vec<u32> = first.iter().map(number_of).collect();
+    assert_eq!(first, (0..100).collect::<Vec<_>>());
+    // Everything that the kernel had not taken arrives, in order and once.
+    let begin = u32::try_from(taken_by_kernel).unwrap();
+    assert_eq!(second, (begin..COUNT).collect::<Vec<_>>());
+    until(&connections, |counts| counts.written == u64::from(COUNT)).await;
+    assert_eq!(connections.counts().dropped(), 0);
+}
+
 #[tokio::test]
 async fn closing_writes_what_is_queued_and_takes_no_more() {
     let listener = TcpListener::bind(any_port()).await.unwrap();
