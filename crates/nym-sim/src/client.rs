@@ -25,6 +25,8 @@ pub(crate) struct SimClient {
     /// The moment for which a timer is already scheduled.
     pub(crate) armed: Option<Timestamp>,
     pub(crate) received: Vec<ReceivedMessage>,
+    /// When packets left, as far as nobody has asked for it.
+    pub(crate) packet_times: Vec<Timestamp>,
     pub(crate) delivered: usize,
     pub(crate) failed: usize,
 }
@@ -57,6 +59,7 @@ impl SimClient {
             rng: child_rng(rng),
             armed: None,
             received: Vec::new(),
+            packet_times: Vec::new(),
             delivered: 0,
             failed: 0,
         }
@@ -107,12 +110,13 @@ impl SimClient {
     }
 
     /// Collects what leaves for the gateway, and keeps what is to be told.
-    pub(crate) fn drain(&mut self) -> Vec<WsMessage> {
+    pub(crate) fn drain(&mut self, now: Timestamp) -> Vec<WsMessage> {
         let mut messages = Vec::new();
         if let Some(session) = &mut self.session {
             messages.extend(std::iter::from_fn(|| session.poll_transmit()));
             while let Some(packet) = self.engine.poll_transmit() {
                 messages.extend(session.seal_packet(&packet));
+                self.packet_times.push(now);
             }
         }
         while let Some(event) = self.engine.poll_event() {

@@ -37,6 +37,7 @@ mod gateway;
 mod mixnode;
 mod network;
 mod schedule;
+pub mod statistics;
 mod trace;
 
 pub use crate::config::{Faults, SimConfig};

@@ -185,6 +185,12 @@ impl Network {
         Ok(())
     }
 
+    /// When packets of a client left for its gateway since this was last asked: all that an
+    /// observer of its link sees.
+    pub fn take_packet_times(&mut self, client: usize) -> Vec<Timestamp> {
+        std::mem::take(&mut self.clients[client].packet_times)
+    }
+
     /// Takes the messages that a client has received, in the order of their arrival.
     pub fn take_received(&mut self, client: usize) -> Vec<ReceivedMessage> {
         std::mem::take(&mut self.clients[client].received)
@@ -295,7 +301,7 @@ impl Network {
     }
 
     fn drain_client(&mut self, index: usize) {
-        let messages = self.clients[index].drain();
+        let messages = self.clients[index].drain(self.now);
         for message in messages {
             let at = self.now + self.latency();
             if let Some(link) = self.connections.get_mut(&index) {
