@@ -24,6 +24,7 @@ use crate::engine_task::{
 };
 use crate::error::ClientError;
 use crate::gateway_link::GatewayLink;
+use crate::instance::Instance;
 use crate::keys::OwnKeys;
 use crate::status::ClientStatus;
 use crate::store::{Store, StoreError, StoreHandle, StoreThread};
@@ -53,6 +54,7 @@ pub struct Client {
     directory: Directory,
     addresses: Addresses,
     status: Arc<watch::Sender<ClientStatus>>,
+    instance: Instance,
 }
 
 impl Client {
@@ -61,11 +63,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Keys`], [`ClientError::Store`], [`ClientError::AppSocket`] or
-    /// [`ClientError::NoTopology`] (when the configuration names no validator).
+    /// [`ClientError::Keys`], [`ClientError::Running`], [`ClientError::DataDirectory`],
+    /// [`ClientError::Store`], [`ClientError::AppSocket`] or [`ClientError::NoTopology`] (when the
+    /// configuration names no validator).
     pub async fn bind(config: ClientConfig) -> Result<Self, ClientError> {
         let own_keys = OwnKeys::load(&config.key_files)?;
         let shared_keys = config.key_files.load_shared()?;
+        let instance = Instance::claim(config.key_files.data_dir()).await?;
         let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())
             .map_err(|error| ClientError::NoTopology {
                 reason: error.to_string(),
@@ -93,6 +97,20 @@ impl Client {
             directory,
             addresses,
             status: Arc::new(watch::Sender::new(ClientStatus::default())),
+            instance,
+        })
+    }
+
+    /// Lets the commands of this machine, such as `nym-client send`, find the client.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::DataDirectory`] when the data directory cannot be written to.
+    pub fn publish(&mut self) -> Result<(), ClientError> {
+        let published = self.instance.publish(self.addresses.apps);
+        published.map_err(|source| ClientError::DataDirectory {
+            path: self.config.key_files.data_dir().to_path_buf(),
+            source,
         })
     }
 
@@ -121,7 +139,8 @@ impl Client {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
         // Tasks end as well when one of them fails, so they have a token of their own.
         let stop = shutdown.child_token();
-        let (mut tasks, store) = self.start(&stop);
+        // The claim to the client ends after its last task.
+        let (mut tasks, store, _claim) = self.start(&stop);
         while let Some(ended) = tasks.join_next().await {
             stop.cancel();
             if let Err(error) = ended
@@ -136,7 +155,7 @@ impl Client {
         Ok(())
     }
 
-    fn start(self, stop: &CancellationToken) -> (JoinSet<()>, Option<StoreThread>) {
+    fn start(self, stop: &CancellationToken) -> (JoinSet<()>, Option<StoreThread>, Instance) {
         let Self {
             config,
             identity,
@@ -148,6 +167,7 @@ impl Client {
             directory,
             addresses,
             status,
+            instance,
         } = self;
         if config.engine.vpn_mode {
             tracing::warn!(
@@ -218,7 +238,7 @@ impl Client {
             };
             tasks.spawn(apps.run(context, status_seen, stop.clone()));
         }
-        (tasks, store_thread)
+        (tasks, store_thread, instance)
     }
 }
 

@@ -36,6 +36,14 @@ pub enum ClientError {
         /// Why not.
         reason: String,
     },
+    /// The data directory cannot be written to.
+    #[error("cannot write to the data directory {}: {source}", path.display())]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system answered.
+        source: io::Error,
+    },
     /// A directory cannot be made.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -65,12 +73,28 @@ pub enum ClientError {
     /// What the client keeps cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another process runs this client.
+    #[error("this client is running already{}", by(*pid))]
+    Running {
+        /// The process, if it told.
+        pid: Option<u32>,
+    },
     /// The gateway that was asked for is not in the topology.
     #[error("gateway {gateway} is not in the network's topology")]
     UnknownGateway {
         /// Its identity.
         gateway: IdentityPublicKey,
     },
+    /// The configuration is not one that can be brought up to date.
+    #[error("cannot upgrade: {problem}")]
+    Upgrade {
+        /// Why not.
+        problem: String,
+    },
+}
+
+fn by(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 impl From<ClientError> for Failure {
@@ -79,6 +103,13 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::AppSocket { .. } => {
                 failure.advice("stop the program that has the port, or choose another: --port N")
+            }
+            ClientError::Config(ConfigError::Read { .. }) => failure,
+            ClientError::Config(ConfigError::Write { .. }) | ClientError::DataDirectory { .. } => {
+                failure.advice("make room, or make the directory writable for this user")
+            }
+            ClientError::Config(ConfigError::Override { .. }) => {
+                failure.with_code(nym_daemon::exit::ExitCode::Usage)
             }
             ClientError::Config(_) => failure
                 .with_code(nym_daemon::exit::ExitCode::Usage)
@@ -117,6 +148,8 @@ impl From<ClientError> for Failure {
                 };
                 failure.advice(advice)
             }
+            ClientError::Running { .. } => failure.advice("use that one, or stop it first"),
+            ClientError::Upgrade { .. } => failure.with_code(nym_daemon::exit::ExitCode::Usage),
             ClientError::UnknownGateway { .. } => {
                 failure.advice("leave --gateway away to take a random one")
             }

@@ -1,6 +1,7 @@
 //! The first start of a client: keys, a gateway, a registration, a configuration file.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use nym_daemon::clock::Clock;
@@ -12,14 +13,16 @@ use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::gateway::client_session::Event;
 use nym_protocol::gateway::{ClientLogin, ClientSession};
-use nym_protocol::validator::ValidatorUrl;
-use nym_transport::directory::{Directory, DirectoryLimits};
+use nym_protocol::validator::{Topology, ValidatorUrl};
+use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
 use nym_transport::websocket::WebSocketLimits;
+use rand::Rng;
 
 use crate::config::{FileConfig, Overrides, parse_validators, render};
 use crate::error::ClientError;
 use crate::gateway_link;
 use crate::keys::KeyFiles;
+use crate::latency::measure;
 
 /// A client to set up.
 #[derive(Clone, Debug)]
@@ -28,10 +31,34 @@ pub struct InitOptions {
     pub home: Home,
     /// The name of the client.
     pub id: Id,
+    /// Where to register; `None` takes a random gateway.
+    pub gateway: Option<GatewayChoice>,
     /// What the command line says.
     pub overrides: Overrides,
     /// The fast traffic pattern.
     pub fast_mode: bool,
+}
+
+/// Which gateway a new client registers at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GatewayChoice {
+    /// The one that answers first.
+    Fastest,
+    /// The one of this identity.
+    Identity(IdentityPublicKey),
+}
+
+impl FromStr for GatewayChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "fastest" {
+            return Ok(Self::Fastest);
+        }
+        text.parse()
+            .map(Self::Identity)
+            .map_err(|error| format!("neither `fastest` nor an identity: {error}"))
+    }
 }
 
 /// A client that was set up.
@@ -66,6 +93,7 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
     let InitOptions {
         home,
         id,
+        gateway,
         overrides,
         fast_mode,
     } = options;
@@ -83,42 +111,44 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
         let file = FileConfig::new(id.as_str(), &key_files, &data_dir, &root);
         Loaded::unwritten(file, &config_file)
     };
-    let known_gateway = (
-        loaded.value.client.gateway_id.clone(),
-        loaded.value.client.gateway_listener.clone(),
-    );
     let mut file = loaded.layer(&overrides.layer())?.value;
     if fast_mode {
         file.set_fast_mode();
     }
 
     let key_files = file.key_files();
-    let recipient = if existed && key_files.is_registered() && !known_gateway.1.is_empty() {
-        (file.client.gateway_id, file.client.gateway_listener) = known_gateway;
-        let gateway = file
-            .client
-            .gateway_id
-            .parse()
-            .map_err(|_| config::ConfigError::Invalid {
+    let recipient =
+        if existed && key_files.is_registered() && !file.client.gateway_listener.is_empty() {
+            let gateway =
+                file.client
+                    .gateway_id
+                    .parse()
+                    .map_err(|_| config::ConfigError::Invalid {
+                        path: config_file.clone(),
+                        line: None,
+                        problem: "`client.gateway_id` is not the identity of a gateway".to_owned(),
+                    })?;
+            key_files
+                .load_or_generate(&mut entropy())?
+                .recipient(gateway)
+        } else {
+            let invalid = |problem| config::ConfigError::Invalid {
                 path: config_file.clone(),
                 line: None,
-                problem: "`client.gateway_id` is not the identity of a gateway".to_owned(),
-            })?;
-        key_files
-            .load_or_generate(&mut entropy())?
-            .recipient(gateway)
-    } else {
-        let invalid = |problem| config::ConfigError::Invalid {
-            path: config_file.clone(),
-            line: None,
-            problem,
+                problem,
+            };
+            let validators =
+                parse_validators(&file.client.validator_rest_urls.0).map_err(invalid)?;
+            let gateway = match gateway {
+                Some(GatewayChoice::Fastest) => Some(fastest_gateway(validators.clone()).await?),
+                Some(GatewayChoice::Identity(identity)) => Some(identity),
+                None => None,
+            };
+            let registration = register(&key_files, validators, gateway).await?;
+            file.client.gateway_id = registration.recipient.gateway.to_string();
+            file.client.gateway_listener = registration.gateway_listener;
+            registration.recipient
         };
-        let validators = parse_validators(&file.client.validator_rest_urls.0).map_err(invalid)?;
-        let registration = register(&key_files, validators, overrides.gateway).await?;
-        file.client.gateway_id = registration.recipient.gateway.to_string();
-        file.client.gateway_listener = registration.gateway_listener;
-        registration.recipient
-    };
     config::save_private_text(&config_file, &render(&file))?;
     Ok(Initialised {
         recipient,
@@ -139,15 +169,7 @@ pub async fn register(
     gateway: Option<IdentityPublicKey>,
 ) -> Result<Registration, ClientError> {
     let mut rng = entropy();
-    let no_topology = |error: &dyn std::error::Error| ClientError::NoTopology {
-        reason: error.to_string(),
-    };
-    let directory = Directory::new(validators, DirectoryLimits::default())
-        .map_err(|error| no_topology(&error))?;
-    let topology = directory
-        .topology(Some(PROTOCOL_VERSION), &mut rng)
-        .await
-        .map_err(|error| no_topology(&error))?;
+    let topology = fetch_topology(validators, &mut rng).await?;
     let descriptor = match gateway {
         Some(gateway) => topology
             .gateway(&gateway)
@@ -178,6 +200,30 @@ pub async fn register(
         recipient,
         gateway_listener: url,
     })
+}
+
+/// The usable nodes of the network, as the first validator tells that has them.
+pub(crate) async fn fetch_topology<R: Rng>(
+    validators: Vec<ValidatorUrl>,
+    rng: &mut R,
+) -> Result<Topology, ClientError> {
+    let no_topology = |error: DirectoryError| ClientError::NoTopology {
+        reason: error.to_string(),
+    };
+    let directory = Directory::new(validators, DirectoryLimits::default()).map_err(no_topology)?;
+    let fetched = directory.topology(Some(PROTOCOL_VERSION), rng).await;
+    fetched.map_err(no_topology)
+}
+
+/// The gateway that answers first.
+async fn fastest_gateway(validators: Vec<ValidatorUrl>) -> Result<IdentityPublicKey, ClientError> {
+    let topology = fetch_topology(validators, &mut entropy()).await?;
+    let measured = measure(topology.gateways).await;
+    measured
+        .into_iter()
+        .find(|measured| measured.latency.is_some())
+        .map(|measured| measured.gateway.identity)
+        .ok_or(ClientError::NoGateway)
 }
 
 fn save_agreed_keys(session: &mut ClientSession, key_files: &KeyFiles) -> Result<(), ClientError> {

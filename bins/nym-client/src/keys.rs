@@ -42,6 +42,14 @@ impl KeyFiles {
         }
     }
 
+    /// The directory that they, and whatever else the client keeps, are in.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.private_identity
+            .parent()
+            .unwrap_or_else(|| Path::new("."))
+    }
+
     /// Whether a gateway has registered this client.
     #[must_use]
     pub fn is_registered(&self) -> bool {

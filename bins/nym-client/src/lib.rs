@@ -30,15 +30,21 @@ pub mod cli;
 pub mod config;
 pub mod init;
 pub mod keys;
+pub mod upgrade;
 
 mod app_connection;
 mod apps;
 mod backoff;
+#[cfg(test)]
+mod bonds;
 mod client;
+mod commands;
 mod deliveries;
 mod engine_task;
 mod error;
 mod gateway_link;
+mod instance;
+mod latency;
 mod status;
 mod store;
 mod topology_task;

@@ -105,3 +105,6 @@ impl TopologyTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

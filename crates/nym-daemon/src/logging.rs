@@ -102,6 +102,15 @@ pub fn init(flag: Option<&str>) -> Result<(), LoggingError> {
     start(flag, LogFormat::Text).map(drop)
 }
 
+/// [`init`] for a program that is quieter, or louder, when nobody says otherwise.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn init_with_default(flag: Option<&str>, default: &str) -> Result<(), LoggingError> {
+    start_with_default(flag, default, LogFormat::Text).map(drop)
+}
+
 /// Starts logging to standard error for the whole process.
 ///
 /// The filter is that of the flag if given, else that of `RUST_LOG`, else [`DEFAULT_FILTER`]. Its
@@ -113,11 +122,19 @@ pub fn init(flag: Option<&str>) -> Result<(), LoggingError> {
 /// * [`LoggingError::InvalidFilter`] when the filter does not parse
 /// * [`LoggingError::AlreadySetUp`] when this process logs already
 pub fn start(flag: Option<&str>, format: LogFormat) -> Result<LogControl, LoggingError> {
+    start_with_default(flag, DEFAULT_FILTER, format)
+}
+
+fn start_with_default(
+    flag: Option<&str>,
+    default: &str,
+    format: LogFormat,
+) -> Result<LogControl, LoggingError> {
     let environment = std::env::var(FILTER_VARIABLE)
         .ok()
         .filter(|filter| !filter.is_empty());
     let named = flag.or(environment.as_deref());
-    let filter = parse_filter(named.unwrap_or(DEFAULT_FILTER))?;
+    let filter = parse_filter(named.unwrap_or(default))?;
     let colours = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (filter, handle) = reload::Layer::new(filter);

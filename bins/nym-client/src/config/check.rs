@@ -35,7 +35,11 @@ impl ClientConfig {
         check_numbers(&file, &source)?;
         let client = &file.client;
         if !is_compatible(&client.version, PROTOCOL_VERSION) {
-            let allowed = format!("a version compatible with {PROTOCOL_VERSION}");
+            let allowed = format!(
+                "a version compatible with {PROTOCOL_VERSION}; `nym-client upgrade --id {}` makes an \
+             older one so",
+                client.id
+            );
             return Err(source.invalid("client.version", &client.version, &allowed));
         }
         let urls = &client.validator_rest_urls.0;

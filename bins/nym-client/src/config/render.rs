@@ -16,7 +16,7 @@ pub fn render(file: &FileConfig) -> String {
          # or whole milliseconds. The environment wins over it (NYM_CLIENT_<SECTION>_<KEY>), and\n\
          # flags of `nym-client run` win over both, for one run.\n",
     );
-    let mut section = |name: &str, entries: &[(&str, &str, Option<toml::Value>)]| {
+    for (name, entries) in sections(file) {
         let _ = writeln!(text, "\n[{name}]");
         for (comment, key, value) in entries {
             for line in comment.lines() {
@@ -27,17 +27,24 @@ pub fn render(file: &FileConfig) -> String {
                 None => writeln!(text, "# {key} ="),
             };
         }
-    };
-    section("client", &client_entries(&file.client));
-    section("socket", &socket_entries(&file.socket));
-    section("apps", &apps_entries(&file.apps));
-    section("logging", &[]);
-    section("debug", &debug_entries(&file.debug));
-    section("limits", &limits_entries(&file.limits));
+    }
     text
 }
 
-type Entry<'a> = (&'a str, &'a str, Option<toml::Value>);
+/// Every section with its entries.
+pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>); 6] {
+    [
+        ("client", client_entries(&file.client)),
+        ("socket", socket_entries(&file.socket)),
+        ("apps", apps_entries(&file.apps)),
+        ("logging", Vec::new()),
+        ("debug", debug_entries(&file.debug)),
+        ("limits", limits_entries(&file.limits)),
+    ]
+}
+
+/// The comment, the name and the value of a key.
+pub(super) type Entry<'a> = (&'a str, &'a str, Option<toml::Value>);
 
 /// A value as TOML.
 fn value(value: impl Serialize) -> Option<toml::Value> {

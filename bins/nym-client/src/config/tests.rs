@@ -6,6 +6,7 @@ use std::path::Path;
 
 use nym_daemon::config::{self, ConfigError};
 
+use super::render::sections;
 use super::*;
 
 const GATEWAY: &str = "65SkPxGjnPjm4VUXNZohzMuSAc9JKQzbuqwDWE5odCkm";
@@ -219,4 +220,71 @@ fn fast_mode_changes_three_values() {
     let config = load(&render(&file)).unwrap();
     assert_eq!(config.engine, EngineConfig::default().with_fast_mode());
     assert!(render(&file).contains("loop_cover_traffic_average_delay = \"33m 20s\""));
+}
+
+/// The reference page: every key with its default, its environment variable and its comment.
+fn reference_page() -> String {
+    let mut page = String::from(
+        "# Configuration of `nym-client`\n\n\
+         `~/.nym/clients/<id>/config/config.toml`, written by `nym-client init` with every key. A \
+         value of the\nenvironment wins over the file, a flag over both; `nym-client config show` \
+         tells who says what, and\n`nym-client config check` whether all is well. Durations are \
+         texts such as `\"20ms\"` or `\"1m 30s\"`,\nor whole milliseconds. A key that is not \
+         known is an error.\n\nThis page is made from the code: `UPDATE_DOCS=1 cargo test -p \
+         nym-client reference_page`.\n",
+    );
+    for (section, entries) in sections(&FileConfig::complete()) {
+        if entries.is_empty() {
+            continue;
+        }
+        page.push_str(&format!(
+            "\n## `[{section}]`\n\n| Key | Default | Environment | Meaning |\n|---|---|---|---|\n"
+        ));
+        let mut last = String::new();
+        for (comment, key, value) in entries {
+            let variable = config::variable_name(ENVIRONMENT_PREFIX, &format!("{section}.{key}"));
+            // A comment stands above a group of keys.
+            if !comment.is_empty() {
+                last = comment.replace('\n', " ").replace('|', "\\|");
+            }
+            let value = value.map(|value| value.to_string()).unwrap_or_default();
+            page.push_str(&format!(
+                "| `{key}` | `{value}` | `{variable}` | {last} |\n"
+            ));
+        }
+    }
+    page
+}
+
+#[test]
+fn the_reference_page_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config/nym-client.md");
+    let page = reference_page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        written, page,
+        "run `UPDATE_DOCS=1 cargo test -p nym-client reference_page`"
+    );
+}
+
+#[test]
+fn every_key_has_a_section_in_the_file_and_a_comment_above_its_group() {
+    let known = config::keys(&FileConfig::complete()).unwrap();
+    let mut rendered = Vec::new();
+    for (section, entries) in sections(&FileConfig::complete()) {
+        assert!(
+            entries
+                .first()
+                .is_none_or(|(comment, ..)| !comment.is_empty())
+        );
+        rendered.extend(entries.iter().map(|(_, key, _)| format!("{section}.{key}")));
+    }
+    for (key, _) in &known {
+        assert!(rendered.contains(key), "{key} is not written");
+    }
+    assert_eq!(rendered.len(), known.len());
 }

@@ -21,6 +21,11 @@ impl AppToken {
             .then(|| Self(Arc::new(Zeroizing::new(text.to_owned()))))
     }
 
+    /// The text, for showing it to the client.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `shown` is this token. How long that takes tells at most its length.
     #[must_use]
     pub fn is(&self, shown: &str) -> bool {

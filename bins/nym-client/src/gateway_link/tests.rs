@@ -201,3 +201,53 @@ async fn a_gateway_that_moved_is_found_where_the_topology_says() {
     let _socket = gateway.admit(true).await;
     assert!(matches!(link.input().await, EngineInput::LinkUp));
 }
+
+#[tokio::test]
+async fn attempts_go_on_for_ever_with_growing_pauses_and_a_socket_each() {
+    let gateway = Gateway::open().await;
+    let _link = Link::start(gateway.url(), None);
+    let (first, _) = gateway.listener.accept().await.unwrap();
+    drop(first);
+    tokio::time::pause();
+    let mut failed_at = tokio::time::Instant::now();
+    let mut peers = Vec::new();
+    for secs in [1, 2, 4, 8, 16, 32, 60, 60, 60, 60] {
+        let (stream, peer) = gateway.listener.accept().await.unwrap();
+        let pause = failed_at.elapsed();
+        drop(stream);
+        failed_at = tokio::time::Instant::now();
+        peers.push(peer);
+        let full = Duration::from_secs(secs);
+        let slack = Duration::from_millis(100);
+        assert!(
+            (full / 2..=full + slack).contains(&pause),
+            "{pause:?} of {full:?}"
+        );
+    }
+    peers.sort();
+    peers.dedup();
+    assert_eq!(peers.len(), 10, "each attempt has a socket of its own");
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_sign_of_life_is_left_and_one_that_answers_pings_is_not() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    tokio::time::pause();
+    // Reading answers the pings.
+    let quiet = timeout(Duration::from_secs(600), socket.receive()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert!(link.inputs.try_recv().is_err());
+
+    let silent_since = tokio::time::Instant::now();
+    assert!(matches!(link.input().await, EngineInput::LinkDown));
+    let noticed = silent_since.elapsed();
+    assert!(
+        (PING_INTERVAL..=SILENCE_MAX).contains(&noticed),
+        "{noticed:?}"
+    );
+    let _again = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+}

@@ -6,15 +6,17 @@ use std::path::Path;
 
 use axum::Router;
 use axum::routing::get;
-use nym_packet::keys::{IdentityKeyPair, public_key_to_base58};
-use nym_protocol::gateway::{Action, ConnectionId, GatewaySession, MemoryStore, Presence};
+use nym_packet::keys::IdentityKeyPair;
+use nym_protocol::gateway::{
+    Action, Admission, ConnectionId, GatewaySession, MemoryStore, Presence,
+};
 use nym_transport::websocket::{Incoming, WebSocket};
 use serde_json::json;
-use sphinx::PrivateKey;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::bonds::{gateway_bond, mixnode_bond};
 use crate::client::Client;
 use crate::config::ClientConfig;
 
@@ -27,6 +29,11 @@ struct Network {
 
 impl Network {
     async fn start() -> Self {
+        Self::start_with(true).await
+    }
+
+    /// `registers` tells whether the gateway takes clients.
+    async fn start_with(registers: bool) -> Self {
         let identity = Arc::new(IdentityKeyPair::generate(&mut entropy()));
         let gateway = identity.public_key();
         let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,7 +50,7 @@ impl Network {
         tasks.spawn(async move {
             loop {
                 let (stream, _) = clients.accept().await.unwrap();
-                admit(stream, Arc::clone(&identity)).await;
+                admit(stream, Arc::clone(&identity), registers).await;
             }
         });
         Self {
@@ -57,6 +64,7 @@ impl Network {
         InitOptions {
             home: Home::at(home),
             id: "alice".parse().unwrap(),
+            gateway: None,
             overrides: Overrides {
                 validators: Some(vec![self.validator.clone()]),
                 ..Overrides::default()
@@ -66,47 +74,13 @@ impl Network {
     }
 }
 
-fn coin() -> serde_json::Value {
-    json!({"denom": "unym", "amount": "1"})
-}
-
-fn keys() -> (String, String) {
-    let mut rng = entropy();
-    let identity = IdentityKeyPair::generate(&mut rng).public_key().to_string();
-    (
-        identity,
-        public_key_to_base58(&PrivateKey::generate(&mut rng).public_key()),
-    )
-}
-
-fn mixnode_bond(layer: u8) -> serde_json::Value {
-    let (identity, sphinx) = keys();
-    json!({
-        "bond_amount": coin(), "total_delegation": coin(), "owner": "o", "layer": layer,
-        "mix_node": {
-            "host": "127.0.0.1", "mix_port": 1789, "verloc_port": 1790, "http_api_port": 8000,
-            "sphinx_key": sphinx, "identity_key": identity, "version": "0.11.0",
-        },
-    })
-}
-
-fn gateway_bond(identity: &IdentityPublicKey, clients_port: u16) -> serde_json::Value {
-    json!({
-        "bond_amount": coin(), "total_delegation": coin(), "owner": "o",
-        "gateway": {
-            "host": "127.0.0.1", "mix_port": 1789, "clients_port": clients_port,
-            "location": "here", "sphinx_key": keys().1, "identity_key": identity.to_string(),
-            "version": "0.11.0",
-        },
-    })
-}
-
 /// Plays the gateway for one registration.
-async fn admit(stream: TcpStream, identity: Arc<IdentityKeyPair>) {
+async fn admit(stream: TcpStream, identity: Arc<IdentityKeyPair>, registers: bool) {
     let (clock, mut rng) = (Clock::start(), entropy());
-    let (mut socket, _) = WebSocket::accept(stream, WebSocketLimits::default())
-        .await
-        .unwrap();
+    // Whoever measures the way here says nothing.
+    let Ok((mut socket, _)) = WebSocket::accept(stream, WebSocketLimits::default()).await else {
+        return;
+    };
     let mut session = GatewaySession::new(identity, clock.now());
     let (mut store, mut presence) = (MemoryStore::new(100), Presence::new());
     while let Ok(Some(incoming)) = socket.receive().await {
@@ -118,7 +92,11 @@ async fn admit(stream: TcpStream, identity: Arc<IdentityKeyPair>) {
                 Action::Send(message) => socket.send(message).await.unwrap(),
                 Action::Admit(login) => {
                     let (admission, _) = presence.admit(&mut store, ConnectionId(0), &login);
-                    session.handle_admission(admission);
+                    session.handle_admission(if registers {
+                        admission
+                    } else {
+                        Admission::Failed
+                    });
                 }
                 other => panic!("a registration does not lead to {other:?}"),
             }
@@ -197,16 +175,42 @@ async fn a_second_init_keeps_keys_gateway_and_settings() {
 }
 
 #[tokio::test]
+async fn the_fastest_gateway_is_one_that_answers() {
+    let network = Network::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut options = network.options(home.path());
+    options.gateway = Some(GatewayChoice::Fastest);
+    let made = init(options).await.unwrap();
+    assert_eq!(made.recipient.gateway, network.gateway);
+}
+
+#[tokio::test]
 async fn an_init_that_failed_can_be_repeated() {
     let network = Network::start().await;
     let home = tempfile::tempdir().unwrap();
     let mut options = network.options(home.path());
     let stranger = IdentityKeyPair::generate(&mut entropy()).public_key();
-    options.overrides.gateway = Some(stranger);
+    options.gateway = Some(GatewayChoice::Identity(stranger));
     let error = init(options.clone()).await.unwrap_err();
     assert!(matches!(error, ClientError::UnknownGateway { gateway } if gateway == stranger));
-    options.overrides.gateway = Some(network.gateway);
+    options.gateway = Some(GatewayChoice::Identity(network.gateway));
     assert!(!init(options).await.unwrap().existed);
+}
+
+#[tokio::test]
+async fn the_answer_to_a_registration_is_read_and_a_refusal_leaves_the_client_unregistered() {
+    let network = Network::start_with(false).await;
+    let home = tempfile::tempdir().unwrap();
+    let error = init(network.options(home.path())).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused(_)), "{error}");
+    let files = KeyFiles::in_dir(&home.path().join("clients/alice/data"));
+    assert!(!files.is_registered());
+    assert!(
+        !home
+            .path()
+            .join("clients/alice/config/config.toml")
+            .exists()
+    );
 }
 
 #[tokio::test]
