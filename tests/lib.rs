@@ -6,6 +6,9 @@
     reason = "what a test needs and cannot have fails the test"
 )]
 
+pub mod pacing;
+pub mod wire;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -224,6 +227,27 @@ impl Running {
     #[must_use]
     pub fn output(&self) -> String {
         self.transcript.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When [`PATIENCE`] is over before that; shows all it printed.
+    #[must_use]
+    pub fn ended(mut self) -> ExitStatus {
+        // Its outputs are closed when it has ended.
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{} never ended; it printed:\n{}", self.name, self.output());
+                }
+            }
+        }
+        self.child
+            .wait()
+            .expect("a started child can be waited for")
     }
 
     /// Its process id.

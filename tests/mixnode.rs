@@ -1,5 +1,10 @@
 //! A mix node as a process: killed, restarted, and on a CPU without vector instructions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the builders of a test fail by panicking, as it does"
+)]
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
