@@ -199,7 +199,7 @@ pub(crate) async fn open(
         tokio::select! {
             incoming = socket.receive() => match incoming? {
                 Some(Incoming::Message(message)) => session.handle_message(message),
-                Some(Incoming::Pong) => {}
+                Some(Incoming::Pong(_)) => {}
                 None => session.handle_closed(),
             },
             () = sleep_until(clock.instant(deadline)) => session.handle_timeout(clock.now()),

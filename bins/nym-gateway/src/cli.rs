@@ -1,5 +1,7 @@
 //! The command line.
 
+mod operator;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -14,7 +16,10 @@ use nym_protocol::PROTOCOL_VERSION;
 
 use crate::config::{Config, FileConfig, Overrides};
 use crate::init::{InitError, InitOptions, Initialised, init};
+use crate::store::StoreError;
 use crate::{Gateway, GatewayError};
+
+pub use self::operator::{ClientsCommand, InboxCommand, RemoveArgs, ViewArgs};
 
 /// A mailbox for the clients of a mixnet
 ///
@@ -26,7 +31,8 @@ use crate::{Gateway, GatewayError};
     version = nym_daemon::version!(),
     after_help = "Examples:\n  \
         nym-gateway init --id one --host 203.0.113.7 --validators http://198.51.100.1:1317\n  \
-        nym-gateway run --id one\n\n\
+        nym-gateway run --id one\n  \
+        nym-gateway inbox stats --id one\n\n\
         Exit status: 0 success, 1 failure, 2 usage or configuration, 130 interrupted"
 )]
 pub struct Cli {
@@ -54,6 +60,12 @@ pub enum Command {
     Init(InitArgs),
     /// Serve clients until interrupted
     Run(RunArgs),
+    /// See or remove registered clients, beside a running gateway or without one
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+    /// See what waits for clients, beside a running gateway or without one
+    #[command(subcommand)]
+    Inbox(InboxCommand),
 }
 
 /// `init`.
@@ -155,6 +167,8 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Init(args) => set_up(args, home),
         Command::Run(args) => serve(args, &home).await,
+        Command::Clients(command) => operator::clients(command, &home),
+        Command::Inbox(InboxCommand::Stats(args)) => operator::inbox_stats(&args, &home),
     }
 }
 
@@ -254,10 +268,24 @@ fn explain(error: &GatewayError) -> Failure {
             failure.advice("choose others with --host, --mix-port, --clients-port and --http-api")
         }
         GatewayError::ReplayJournal(error) => failure.advice(error.advice()),
-        GatewayError::Store(_) => failure.advice(
+        GatewayError::Store(error) => explain_store(failure, error),
+        _ => failure,
+    }
+}
+
+fn explain_store(failure: Failure, error: &StoreError) -> Failure {
+    if error.is_damage() {
+        return failure.advice(
+            "restore the file from a copy; or move it away, which loses its clients' messages, and \
+             save what can be read with `sqlite3 FILE .recover`",
+        );
+    }
+    match error {
+        StoreError::Newer { .. } => failure.advice("run the program that wrote it, or a newer one"),
+        StoreError::Missing { .. } => failure.advice("start the gateway once; it makes the file"),
+        _ => failure.advice(
             "choose another file with --clients-ledger, or end the program that uses this one",
         ),
-        _ => failure,
     }
 }
 

@@ -1,18 +1,20 @@
 //! One client's connection: the task that owns its socket and its session.
 //!
 //! The task does whatever comes first: a message of the client, a message for the client, the
-//! next part of its inbox, a deadline. What it writes, it writes completely before it goes on, so
-//! a message counts as pushed only when the operating system has it.
+//! next part of its inbox, a deadline. What it writes, it writes completely before it goes on. A
+//! burst of pushes ends with a ping, and the messages are safe when the pong comes: see
+//! [`Mailbox`](nym_protocol::gateway::mailbox::Mailbox).
 //!
-//! However the task ends, the client is offline afterwards, and what could not be pushed is stored.
+//! However the task ends, the client is offline afterwards, and what it has not taken is stored.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use nym_daemon::clock::Clock;
 use nym_packet::keys::IdentityKeyPair;
 use nym_packet::time::Timestamp;
-use nym_protocol::gateway::mailbox::{PushFrame, UnwrittenPush};
+use nym_protocol::gateway::mailbox::{Deposit, Work};
 use nym_protocol::gateway::{
     Action, Admission, Attempt, ClientAddress, CloseReason, ConnectionId, GatewaySession, Login,
     Lookup,
@@ -21,15 +23,15 @@ use nym_protocol::ws::WsMessage;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketError};
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{ClientLimits, LiveLimits};
-use crate::mailroom::{Desk, Mailroom, Tally, add};
+use crate::mailroom::{Mailroom, Tally, add, add_many};
 use crate::origins::{Origins, Visit};
 use crate::rate::Bucket;
-use crate::roster::{Line, PUSHES_QUEUED, Push};
+use crate::roster::Line;
 use crate::store::StoreClosed;
 
 /// Stored messages pushed at a time.
@@ -117,14 +119,11 @@ struct ConnectionTask {
     session: GatewaySession,
     rng: StdRng,
     connection: ConnectionId,
-    sender: mpsc::Sender<Push>,
-    pushes: mpsc::Receiver<Push>,
-    /// Taken from the queue, not written yet.
-    writing: Vec<Push>,
     wake: Arc<Notify>,
     replaced: CancellationToken,
     online: Option<Online>,
-    is_draining: bool,
+    /// Whether the mailbox may have something to do.
+    has_work: bool,
     messages: Bucket,
     bytes: Bucket,
     /// Logins that were decided, in whatever way.
@@ -137,12 +136,36 @@ struct ConnectionTask {
 struct Online {
     client: ClientAddress,
     connection: ConnectionId,
-    desk: Arc<Desk>,
+    mailroom: Mailroom,
+    /// When to look whether something has been held for too long.
+    overdue_at: Timestamp,
+}
+
+impl Online {
+    /// Takes the client offline, and stores what it has not taken.
+    async fn leave(self) {
+        let given = self.release();
+        self.mailroom.store_all(self.client, given).await;
+    }
+
+    fn release(&self) -> Vec<Deposit> {
+        let roster = &self.mailroom.desk.roster;
+        roster.release(self.client, self.connection)
+    }
+
+    async fn store_overdue(&mut self) {
+        let next = self.mailroom.store_overdue(self.client).await;
+        self.overdue_at = next.unwrap_or(Timestamp::MAX);
+    }
 }
 
 impl Drop for Online {
+    /// After [`leave`](Self::leave) there is nothing left to do. When the task ended by a panic,
+    /// nobody can wait for the store: what was held is lost, and not acknowledged.
     fn drop(&mut self) {
-        self.desk.roster.release(self.client, self.connection);
+        for Deposit { id, .. } in self.release() {
+            self.mailroom.desk.roster.stored(self.client, id);
+        }
     }
 }
 
@@ -154,7 +177,6 @@ impl ConnectionTask {
         connection: ConnectionId,
     ) -> Self {
         let now = reception.clock.now();
-        let (sender, pushes) = mpsc::channel(PUSHES_QUEUED);
         let (identity, limits) = (Arc::clone(&reception.identity), reception.limits.now());
         Self {
             session: GatewaySession::with_limits(identity, now, limits.session),
@@ -163,13 +185,10 @@ impl ConnectionTask {
             socket,
             rng: nym_daemon::entropy(),
             connection,
-            sender,
-            pushes,
-            writing: Vec::new(),
             wake: Arc::default(),
             replaced: CancellationToken::new(),
             online: None,
-            is_draining: false,
+            has_work: false,
             messages: Bucket::default(),
             bytes: Bucket::default(),
             admissions: 0,
@@ -205,16 +224,11 @@ impl ConnectionTask {
                 None => Err(End::Gone),
                 Some(incoming) => self.hear(incoming, &limits).await,
             },
-            count = self.pushes.recv_many(&mut self.writing, PUSHES_QUEUED), if is_online => {
-                // The task holds a sender itself, so the queue is never closed.
-                debug_assert_ne!(count, 0);
-                self.write_pushes().await
-            }
             () = self.wake.notified(), if is_online => {
-                self.is_draining = true;
+                self.has_work = true;
                 Ok(())
             }
-            () = std::future::ready(()), if self.is_draining => self.drain().await,
+            () = std::future::ready(()), if self.has_work => self.work().await,
             () = sleep_until(clock.instant(deadline)) => self.handle_timeout().await,
         }
     }
@@ -223,8 +237,9 @@ impl ConnectionTask {
         let now = self.reception.clock.now();
         self.heard_at = now;
         self.is_pinged = false;
-        let Incoming::Message(message) = incoming else {
-            return Ok(());
+        let message = match incoming {
+            Incoming::Message(message) => message,
+            Incoming::Pong(number) => return self.hear_pong(number).await,
         };
         self.record(&message, limits, now);
         let attempt = self.session.attempt(&message);
@@ -240,6 +255,16 @@ impl ConnectionTask {
         self.perform().await?;
         if attempt == Some(Attempt::Authentication) && self.admissions == admissions {
             add(&self.tally().logins_denied);
+        }
+        Ok(())
+    }
+
+    /// The client has everything that was pushed before the ping with this number.
+    async fn hear_pong(&mut self, number: Option<u64>) -> Result<(), End> {
+        if let (Some(online), Some(ping)) = (&self.online, number) {
+            let (client, mailroom) = (online.client, &online.mailroom);
+            mailroom.taken(client, self.connection, ping).await?;
+            self.has_work = true;
         }
         Ok(())
     }
@@ -315,7 +340,7 @@ impl ConnectionTask {
     /// As [`Presence::admit`](nym_protocol::gateway::Presence::admit), with other connections
     /// doing the same meanwhile.
     async fn admit(&mut self, login: &Login) -> Result<Admission, End> {
-        let Mailroom { desk, store } = self.reception.mailroom.clone();
+        let Mailroom { desk, store, .. } = self.reception.mailroom.clone();
         let (limits, now) = (self.reception.limits.now(), self.reception.clock.now());
         let (Login::Authentication { client, .. } | Login::Registration { client, .. }) = login;
         self.admissions += 1;
@@ -326,8 +351,9 @@ impl ConnectionTask {
         let admission = match login {
             Login::Authentication { client, iv } => match store.use_iv(*client, *iv).await? {
                 Ok(true) => {
-                    desk.roster.take_over(*client, self.line());
+                    let given = desk.roster.take_over(*client, self.line());
                     self.come_online(*client);
+                    self.reception.mailroom.store_all(*client, given).await;
                     Admission::Online
                 }
                 Ok(false) => Admission::IvUsed,
@@ -344,7 +370,7 @@ impl ConnectionTask {
                         Err(error) => {
                             tracing::error!(%error, "a registration cannot be stored");
                             self.online = None;
-                            self.is_draining = false;
+                            self.has_work = false;
                             Admission::Failed
                         }
                     }
@@ -366,7 +392,6 @@ impl ConnectionTask {
     fn line(&self) -> Line {
         Line {
             connection: self.connection,
-            pushes: self.sender.clone(),
             wake: Arc::clone(&self.wake),
             replaced: self.replaced.clone(),
         }
@@ -374,62 +399,75 @@ impl ConnectionTask {
 
     /// From here on the client goes offline when this task ends, in whatever way.
     fn come_online(&mut self, client: ClientAddress) {
-        let desk = Arc::clone(&self.reception.mailroom.desk);
         self.online = Some(Online {
             client,
             connection: self.connection,
-            desk,
+            mailroom: self.reception.mailroom.clone(),
+            overdue_at: Timestamp::MAX,
         });
-        self.is_draining = true;
+        self.has_work = true;
     }
 
-    /// Writes what was taken from the queue, then releases the acknowledgements.
-    async fn write_pushes(&mut self) -> Result<(), End> {
-        let messages = self.writing.iter().map(|push| push.message.as_slice());
-        let (frames, proofs) = seal(&self.session, messages)?;
-        self.socket.send_all(frames).await?;
-        for (push, proof) in self.writing.drain(..).zip(proofs) {
-            self.reception.mailroom.pushed(push.ack, proof.written());
-        }
-        Ok(())
-    }
-
-    /// Pushes the oldest messages of the inbox and removes them.
-    async fn drain(&mut self) -> Result<(), End> {
-        let Some(client) = self.online.as_ref().map(|online| online.client) else {
-            self.is_draining = false;
+    /// Does what the mailbox says.
+    async fn work(&mut self) -> Result<(), End> {
+        let Some(online) = &mut self.online else {
+            self.has_work = false;
             return Ok(());
         };
-        // What is in the queue came before what is in the inbox.
-        while let Ok(push) = self.pushes.try_recv() {
-            self.writing.push(push);
+        let roster = &online.mailroom.desk.roster;
+        let patience_ends = self.reception.clock.now() + roster.patience();
+        online.overdue_at = online.overdue_at.min(patience_ends);
+        match roster.poll_work(online.client, self.connection) {
+            Work::Wait => {
+                self.has_work = false;
+                Ok(())
+            }
+            Work::Push { messages, ping } => self.push(&messages, ping).await,
+            Work::Read(part) => {
+                let (client, connection) = (online.client, self.connection);
+                let read = online
+                    .mailroom
+                    .read(client, connection, part, DRAINED_AT_ONCE);
+                match read.await? {
+                    Some((messages, ping)) => self.push(&messages, Some(ping)).await,
+                    None => Ok(()),
+                }
+            }
         }
-        self.write_pushes().await?;
+    }
 
-        let Mailroom { desk, store } = self.reception.mailroom.clone();
-        let stored_count = desk.roster.stored_count(client);
-        let stored = store
-            .read(client, DRAINED_AT_ONCE)
-            .await?
-            .map_err(|error| {
-                tracing::error!(%error, "an inbox cannot be read");
-                End::Store
-            })?;
-        if stored.is_empty() {
-            // If messages are on their way to the inbox, it wakes us when they are there.
-            desk.roster.go_live(client, self.connection, stored_count);
-            self.is_draining = false;
-            return Ok(());
-        }
-        let messages = stored.iter().map(|stored| stored.message.as_slice());
-        let (frames, proofs) = seal(&self.session, messages)?;
-        self.socket.send_all(frames).await?;
-        let written = stored
+    /// Writes messages and the ping behind them. While the socket takes nothing, what is held for
+    /// too long goes to the store.
+    async fn push(&mut self, messages: &[Vec<u8>], ping: Option<u64>) -> Result<(), End> {
+        let sealed = messages
             .iter()
-            .zip(proofs)
-            .map(|(stored, proof)| (stored.id, proof.written()))
-            .collect();
-        Ok(store.remove(client, written).await?)
+            .map(|message| self.session.seal_push(message));
+        let frames = sealed.collect::<Option<Vec<_>>>().ok_or(End::Gone)?;
+        let Some(online) = &mut self.online else {
+            return Ok(());
+        };
+        let clock = self.reception.clock;
+        let mut writing = pin!(async {
+            match ping {
+                Some(number) => self.socket.send_all_and_ping(frames, number).await,
+                None => self.socket.send_all(frames).await,
+            }
+        });
+        loop {
+            // Both branches are cancel-safe: the writing is pinned and taken up again.
+            tokio::select! {
+                written = &mut writing => {
+                    written?;
+                    add_many(&online.mailroom.desk.tally.messages_pushed, messages.len());
+                    return Ok(());
+                }
+                () = sleep_until(clock.instant(online.overdue_at)) => {
+                    online.store_overdue().await;
+                    let again = clock.now() + online.mailroom.desk.roster.patience();
+                    online.overdue_at = online.overdue_at.min(again);
+                }
+            }
+        }
     }
 
     /// When something has to happen although nothing comes.
@@ -440,13 +478,21 @@ impl ConnectionTask {
             limits.ping_after
         };
         let session = self.session.poll_timeout().unwrap_or(Timestamp::MAX);
-        session.min(self.heard_at + silence)
+        let overdue = self.online.as_ref().map(|online| online.overdue_at);
+        session
+            .min(self.heard_at + silence)
+            .min(overdue.unwrap_or(Timestamp::MAX))
     }
 
     async fn handle_timeout(&mut self) -> Result<(), End> {
         let now = self.reception.clock.now();
         self.session.handle_timeout(now);
         self.perform().await?;
+        if let Some(online) = &mut self.online
+            && now >= online.overdue_at
+        {
+            online.store_overdue().await;
+        }
         let limits = self.reception.limits.now();
         let silent_for = now.saturating_duration_since(self.heard_at);
         if silent_for >= limits.dead_after {
@@ -460,17 +506,10 @@ impl ConnectionTask {
         Ok(())
     }
 
-    /// Takes the client offline, stores what was not pushed, and says goodbye.
+    /// Takes the client offline, stores what it has not taken, and says goodbye.
     async fn finish(mut self, end: End) {
         if let Some(online) = self.online.take() {
-            let client = online.client;
-            drop(online);
-            while let Ok(push) = self.pushes.try_recv() {
-                self.writing.push(push);
-            }
-            for push in self.writing.drain(..) {
-                self.reception.mailroom.accept(client, push).await;
-            }
+            online.leave().await;
         }
         let (code, reason) = match end {
             End::Gone => return,
@@ -485,17 +524,6 @@ impl ConnectionTask {
         };
         self.socket.close(code, reason).await;
     }
-}
-
-/// Seals messages for the client of an authenticated session.
-fn seal<'a>(
-    session: &GatewaySession,
-    messages: impl Iterator<Item = &'a [u8]>,
-) -> Result<(Vec<WsMessage>, Vec<UnwrittenPush>), End> {
-    let frames: Option<Vec<PushFrame>> =
-        messages.map(|message| session.seal_push(message)).collect();
-    let frames = frames.ok_or(End::Gone)?;
-    Ok(frames.into_iter().map(PushFrame::into_parts).unzip())
 }
 
 const fn close_code(reason: CloseReason) -> (CloseCode, &'static str) {

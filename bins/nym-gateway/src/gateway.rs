@@ -27,6 +27,7 @@ use nym_transport::connections::Connections;
 use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
 use nym_transport::frames::ReadTimeouts;
 use nym_transport::listener::{Listener, ListenerLimits};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +88,7 @@ pub enum GatewayError {
     /// The replay journal cannot be used.
     #[error(transparent)]
     ReplayJournal(#[from] ReplayJournalError),
-    /// The database cannot be opened.
+    /// The database cannot be opened, or is damaged.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The thread of the database cannot be started.
@@ -141,6 +142,8 @@ impl Gateway {
             None => None,
         };
         let clock = Clock::start();
+        // First, because it says best what is wrong when the gateway runs already.
+        let store = Store::open(&config.database, config.quotas)?;
         let replay = ReplayMemory::open(
             &config.keys.replay_journal(),
             &keys.sphinx.public_key(),
@@ -148,7 +151,6 @@ impl Gateway {
             clock.now(),
             &mut entropy(),
         )?;
-        let store = Store::open(&config.database, config.quotas)?;
         Ok(Self {
             clock,
             config,
@@ -207,7 +209,8 @@ impl Gateway {
     ///
     /// [`GatewayError::AddressTaken`] when a validator knows another gateway in this place;
     /// [`GatewayError::Http`], [`GatewayError::Pipeline`] and [`GatewayError::Thread`] when a
-    /// part of the gateway failed.
+    /// part of the gateway failed; [`GatewayError::Store`] when the database turns out to be
+    /// damaged.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), GatewayError> {
         let own = self.announced_as();
         let Self {
@@ -228,10 +231,13 @@ impl Gateway {
             connections: connections.clone(),
             counters: counters.clone(),
         };
-        let desk = Desk::new(exit);
-        let (thread, store) =
-            StoreThread::start(store, desk.on_stored()).map_err(GatewayError::Thread)?;
+        let desk = Desk::new(exit, store.last_id()?);
+        let (damage, mut damaged) = mpsc::channel(1);
+        let on_event = desk.on_event(damage);
+        let (thread, store) = StoreThread::start(store, config.messages_per_commit.get(), on_event)
+            .map_err(GatewayError::Thread)?;
         let mailroom = Mailroom {
+            clock,
             desk: Arc::clone(&desk),
             store,
         };
@@ -247,6 +253,13 @@ impl Gateway {
             origins: Arc::default(),
         };
         tasks.spawn(receive_clients(clients, reception, stop.clone()));
+        let (token, database) = (stop.clone(), config.database);
+        tasks.spawn(async move {
+            match token.run_until_cancelled(damaged.recv()).await.flatten() {
+                Some(error) => Err(error.in_file(&database).into()),
+                None => Ok(()),
+            }
+        });
         let parts = Parts {
             clock,
             connections: connections.clone(),

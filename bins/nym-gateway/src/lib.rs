@@ -10,7 +10,7 @@
 //!                              ▲       ▲  after the commit  │
 //!                              │       │                    │
 //!  last mix node ──TCP──► pipeline ─► [mailroom] ───────────┘
-//!                                      after the push
+//!                                      after the pong
 //! ```
 //!
 //! A gateway knows its clients and what waits for them; it knows nothing of what is in their
@@ -39,10 +39,10 @@
 //!
 //! # Invariants
 //!
-//! * An acknowledgement leaves only after its message was written to the client's socket or
-//!   committed to the database; the types of
+//! * An acknowledgement leaves only after the client has answered the ping behind the push of its
+//!   message, or the message was committed to the database; the types of
 //!   [`mailbox`](nym_protocol::gateway::mailbox) see to it.
-//! * A message leaves the inbox only after its push was written.
+//! * A message leaves the inbox only after that answer.
 //! * A client is offline when the task of its connection ends, in whatever way.
 //! * Nothing that is logged or published names a client.
 
@@ -65,4 +65,4 @@ pub use crate::init::{InitError, InitOptions, Initialised, init};
 pub use crate::limits::{AddressLimits, ClientLimits};
 pub use crate::mailroom::GatewayCounts;
 pub use crate::rate::Rate;
-pub use crate::store::{Quotas, StoreError};
+pub use crate::store::{ClientInbox, InboxStats, Inspector, Quotas, StoreError, WhenFull};

@@ -1,25 +1,30 @@
 //! Messages to clients, and the acknowledgements that wait for them.
 //!
 //! The mix side brings messages ([`Deliver`]); a client's connection or the inbox takes them. An
-//! acknowledgement leaves from one of two places, each with a proof in hand: [`Mailroom::pushed`]
-//! after the socket has the message, and the store's thread after its commit.
+//! acknowledgement leaves from one of two places, each with a proof in hand: [`Mailroom::taken`]
+//! after the client has answered the ping behind the push, and the store's thread after its
+//! commit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nym_daemon::clock::Clock;
 use nym_node::counters::Counters;
 use nym_node::pipeline::Deliver;
 use nym_node::processor::Delivery;
 use nym_packet::mix_packet::MixPacket;
 use nym_packet::time::Timestamp;
-use nym_protocol::gateway::ClientAddress;
-use nym_protocol::gateway::mailbox::{HeldAck, Proof, Written};
+use nym_protocol::gateway::mailbox::{
+    Deposit, HeldAck, MailboxLimits, MessageId, Proof, Reading, Taken,
+};
+use nym_protocol::gateway::{ClientAddress, ConnectionId};
 use nym_transport::connections::Connections;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::rate::{Buckets, Rate};
-use crate::roster::{Push, Roster};
-use crate::store::{OnStored, StoreHandle, Stored};
+use crate::roster::{Arrival, Roster};
+use crate::store::{OnEvent, StoreClosed, StoreError, StoreEvent, StoreHandle, Stored};
 
 /// Clients whose logins are counted at a time: 6 MB. Only one that proved itself is counted.
 const LOGINS_REMEMBERED_MAX: usize = 100_000;
@@ -27,6 +32,7 @@ const LOGINS_REMEMBERED_MAX: usize = 100_000;
 /// Takes messages for clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailroom {
+    pub(crate) clock: Clock,
     pub(crate) desk: Arc<Desk>,
     pub(crate) store: StoreHandle,
 }
@@ -41,42 +47,88 @@ pub(crate) struct Desk {
 }
 
 impl Mailroom {
-    /// Delivers a message: to the client's connection, or else to its inbox.
-    pub(crate) async fn accept(&self, client: ClientAddress, push: Push) {
-        let Some(Push { message, ack }) = self.desk.roster.route(client, push) else {
-            return;
-        };
-        if self.store.deposit(client, message, ack).await.is_err() {
-            self.desk.stored(client, Stored::Failed);
+    /// Stores messages that the roster has given out, in their order.
+    pub(crate) async fn store_all(&self, client: ClientAddress, deposits: Vec<Deposit>) {
+        for deposit in deposits {
+            let id = deposit.id;
+            if self.store.deposit(client, deposit).await.is_err() {
+                self.desk.stored(client, id, Stored::Failed);
+            }
         }
     }
 
-    /// A message was written to its client's socket.
-    pub(crate) fn pushed(&self, ack: HeldAck, proof: Written) {
-        add(&self.desk.tally.messages_pushed);
-        self.desk.release(ack, &proof.into());
+    /// Stores what has been held for too long. Gives when to ask again.
+    pub(crate) async fn store_overdue(&self, client: ClientAddress) -> Option<Timestamp> {
+        let (overdue, next) = self.desk.roster.overdue(self.clock.now(), client);
+        self.store_all(client, overdue).await;
+        next
+    }
+
+    /// A pong came: acknowledges what the client has, and removes it from the inbox.
+    pub(crate) async fn taken(
+        &self,
+        client: ClientAddress,
+        connection: ConnectionId,
+        ping: u64,
+    ) -> Result<(), StoreClosed> {
+        let Some(taken) = self.desk.roster.pong(client, connection, ping) else {
+            return Ok(());
+        };
+        let Taken {
+            acks,
+            proof,
+            is_stored,
+        } = taken;
+        add_many(&self.desk.tally.messages_taken, acks.len());
+        for ack in acks {
+            self.desk.release(ack, Proof::Answered(&proof));
+        }
+        if is_stored {
+            self.store.remove(client, proof).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a part of an inbox, for a connection that is to push it. Gives the messages and the
+    /// number of the ping behind them; nothing is pushed without one.
+    pub(crate) async fn read(
+        &self,
+        client: ClientAddress,
+        connection: ConnectionId,
+        part: Reading,
+        count_max: usize,
+    ) -> Result<Option<(Vec<Vec<u8>>, u64)>, StoreClosed> {
+        let stored = match self.store.read(client, part, count_max).await? {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::error!(%error, "an inbox cannot be read");
+                return Err(StoreClosed);
+            }
+        };
+        let last = stored.last().map(|stored| stored.id);
+        let ping = self.desk.roster.read(client, connection, part, last);
+        let messages = stored.into_iter().map(|stored| stored.message).collect();
+        Ok(ping.map(|ping| (messages, ping)))
     }
 }
 
 impl Deliver for Mailroom {
     async fn deliver(&self, delivery: Delivery) {
         let client = ClientAddress::from_bytes(delivery.destination);
-        let ack = HeldAck::new(delivery.surb_ack);
-        self.accept(
-            client,
-            Push {
-                message: delivery.message,
-                ack,
-            },
-        )
-        .await;
+        let arrival = Arrival {
+            message: delivery.message,
+            ack: HeldAck::new(delivery.surb_ack),
+        };
+        let given = self.desk.roster.arrive(self.clock.now(), client, arrival);
+        self.store_all(client, Vec::from_iter(given)).await;
     }
 }
 
 impl Desk {
-    pub(crate) fn new(exit: Exit) -> Arc<Self> {
+    /// `last_id` is the greatest number in the store.
+    pub(crate) fn new(exit: Exit, last_id: MessageId) -> Arc<Self> {
         Arc::new(Self {
-            roster: Roster::default(),
+            roster: Roster::new(MailboxLimits::default(), last_id),
             tally: Tally::default(),
             exit,
             logins: Mutex::new(Buckets::new(LOGINS_REMEMBERED_MAX)),
@@ -90,31 +142,41 @@ impl Desk {
         logins.try_take(client, rate, now)
     }
 
-    /// What the store calls when it is done with a message. Must be made inside the runtime.
-    pub(crate) fn on_stored(self: &Arc<Self>) -> OnStored {
+    /// What the store calls when it is done with a message; damage is passed on, once. Must be
+    /// made inside the runtime.
+    pub(crate) fn on_event(self: &Arc<Self>, damage: mpsc::Sender<StoreError>) -> OnEvent {
         let (desk, runtime) = (Arc::clone(self), tokio::runtime::Handle::current());
-        Box::new(move |client, stored| {
-            // A connection to the first hop of the acknowledgement may have to be made.
-            let _entered = runtime.enter();
-            desk.stored(client, stored);
+        Box::new(move |event| match event {
+            StoreEvent::Stored(client, id, stored) => {
+                // A connection to the first hop of the acknowledgement may have to be made.
+                let _entered = runtime.enter();
+                desk.stored(client, id, stored);
+            }
+            StoreEvent::Lost(losses) => {
+                let tally = &desk.tally;
+                add_many(&tally.messages_displaced, losses.displaced_count);
+                add_many(&tally.messages_expired, losses.expired_count);
+            }
+            // Further damage is that of a gateway that is stopping already.
+            StoreEvent::Damaged(error) => drop(damage.try_send(error)),
         })
     }
 
-    fn stored(&self, client: ClientAddress, stored: Stored) {
+    fn stored(&self, client: ClientAddress, id: MessageId, stored: Stored) {
         let tally = &self.tally;
         match stored {
             Stored::Committed(ack, proof) => {
                 add(&tally.messages_stored);
-                self.release(ack, &proof.into());
+                self.release(ack, Proof::Committed(&proof));
             }
             Stored::Full => add(&tally.messages_refused_full),
             Stored::Failed => add(&tally.messages_failed),
             Stored::UnknownClient => add(&tally.messages_refused_unknown),
         }
-        self.roster.stored(client);
+        self.roster.stored(client, id);
     }
 
-    fn release(&self, ack: HeldAck, proof: &Proof) {
+    fn release(&self, ack: HeldAck, proof: Proof<'_>) {
         if let Some(packet) = ack.release(proof) {
             add(&self.tally.acks_released);
             self.exit.send(packet);
@@ -159,11 +221,14 @@ pub(crate) struct Tally {
     pub(crate) logins_refused: AtomicU64,
     pub(crate) logins_replayed: AtomicU64,
     pub(crate) logins_throttled: AtomicU64,
+    messages_displaced: AtomicU64,
+    messages_expired: AtomicU64,
     messages_failed: AtomicU64,
-    messages_pushed: AtomicU64,
+    pub(crate) messages_pushed: AtomicU64,
     messages_refused_full: AtomicU64,
     messages_refused_unknown: AtomicU64,
     messages_stored: AtomicU64,
+    messages_taken: AtomicU64,
     packets_from_clients: AtomicU64,
     pub(crate) reads_held_back: AtomicU64,
 }
@@ -173,10 +238,16 @@ pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Adds a count of things.
+pub(crate) fn add_many<N: TryInto<u64>>(counter: &AtomicU64, count: N) {
+    // A count that does not fit cannot be reached by counting.
+    counter.fetch_add(count.try_into().unwrap_or(0), Ordering::Relaxed);
+}
+
 /// What happened to clients and their messages since the gateway started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct GatewayCounts {
-    /// Acknowledgements sent because their message was stored or written.
+    /// Acknowledgements sent because their message was stored or taken.
     pub acks_released: u64,
     /// Clients online now.
     pub clients_online: usize,
@@ -198,9 +269,15 @@ pub struct GatewayCounts {
     pub logins_replayed: u64,
     /// Registrations and authentications refused because there were too many of late.
     pub logins_throttled: u64,
+    /// Messages that were acknowledged and dropped, as the settings say, because newer ones needed
+    /// their room.
+    pub messages_displaced: u64,
+    /// Messages that were acknowledged and dropped, as the settings say, because nobody fetched
+    /// them in time.
+    pub messages_expired: u64,
     /// Messages lost, and not acknowledged, because the database failed.
     pub messages_failed: u64,
-    /// Messages written to a client's socket that had come while it was online.
+    /// Pushes written to clients' sockets.
     pub messages_pushed: u64,
     /// Messages refused, and not acknowledged, because an inbox was full.
     pub messages_refused_full: u64,
@@ -208,6 +285,8 @@ pub struct GatewayCounts {
     pub messages_refused_unknown: u64,
     /// Messages stored in an inbox.
     pub messages_stored: u64,
+    /// Messages that a client has taken without their having been stored.
+    pub messages_taken: u64,
     /// Packets taken from clients.
     pub packets_from_clients: u64,
     /// Times that a client, or its address, sent more than its limit and had to wait.
@@ -231,11 +310,14 @@ impl Desk {
             logins_refused: value(&tally.logins_refused),
             logins_replayed: value(&tally.logins_replayed),
             logins_throttled: value(&tally.logins_throttled),
+            messages_displaced: value(&tally.messages_displaced),
+            messages_expired: value(&tally.messages_expired),
             messages_failed: value(&tally.messages_failed),
             messages_pushed: value(&tally.messages_pushed),
             messages_refused_full: value(&tally.messages_refused_full),
             messages_refused_unknown: value(&tally.messages_refused_unknown),
             messages_stored: value(&tally.messages_stored),
+            messages_taken: value(&tally.messages_taken),
             packets_from_clients: value(&tally.packets_from_clients),
             reads_held_back: value(&tally.reads_held_back),
         }

@@ -1,57 +1,67 @@
 //! What the gateway keeps: a SQLite database with the keys of its clients and their inboxes.
 //!
 //! One thread owns the connection ([`StoreThread`]); everybody else sends it commands. It takes
-//! all commands that wait, up to a bound, and commits the messages among them together, because a
-//! commit costs a write to the medium however many messages it holds. An acknowledgement is
-//! released by that thread after that commit.
+//! all commands that wait, up to a bound, and commits what they change together, because a
+//! commit costs a write to the medium however much it holds. An acknowledgement is released by
+//! that thread after that commit.
 //!
 //! ```text
-//! clients  (id, address 32 bytes, keys 32 bytes)
-//! used_ivs (id, client, iv 16 bytes)           at most 1,000 for a client
-//! messages (id, client, message)               ids grow in the order of arrival
+//! clients      (id, address 32 bytes, keys 32 bytes)
+//! used_ivs     (id, client, iv 16 bytes)             at most 1,000 for a client
+//! messages     (id, client, stored_at, message)      ids grow in the order of arrival
+//! service_time (seconds)                             one row
 //! ```
 //!
 //! Write-ahead log, `synchronous = FULL`: what was committed survives the machine losing power.
+//!
+//! # Other processes
+//!
+//! `gateway.sqlite.lock` is locked by the one gateway that may use the database. Beside it, the
+//! operator's commands may read and even change it: SQLite keeps the transactions of processes
+//! apart, and the gateway counts again when it finds that somebody else has committed.
+//!
+//! # Time
+//!
+//! The age of a message is measured in *service time*: the seconds for which gateways have run on
+//! this database, by a clock that only moves forward. A wall clock that is set to another year
+//! makes no message old, nor does a gateway that was switched off, since nobody could fetch it
+//! meanwhile.
 
+mod file;
+mod inbox;
+mod inspect;
 mod thread;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use nym_daemon::clock::Clock;
 use nym_packet::symmetric::IV_LEN;
-use nym_protocol::gateway::mailbox::{
-    DepositError, MessageId, StoredMessage, USED_IVS_MAX, Written,
-};
-use nym_protocol::gateway::{ClientAddress, Inbox, Ledger, SharedKeys};
+use nym_packet::time::Timestamp;
+use nym_protocol::gateway::mailbox::{MessageId, USED_IVS_MAX};
+use nym_protocol::gateway::{ClientAddress, Ledger, SharedKeys};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use zeroize::Zeroizing;
 
-pub(crate) use self::thread::{OnStored, StoreClosed, StoreHandle, StoreThread, Stored};
+use self::file::Lock;
 
-/// Version of the tables, kept in the database.
-const SCHEMA_VERSION: i64 = 1;
+pub use self::file::StoreError;
+pub use self::inspect::{ClientInbox, InboxStats, Inspector};
+pub(crate) use self::thread::{OnEvent, StoreClosed, StoreEvent, StoreHandle, StoreThread, Stored};
 
-const SCHEMA: &str = "
-    CREATE TABLE clients (
-        id      INTEGER PRIMARY KEY,
-        address BLOB NOT NULL UNIQUE,
-        keys    BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE used_ivs (
-        id     INTEGER PRIMARY KEY,
-        client INTEGER NOT NULL,
-        iv     BLOB NOT NULL,
-        UNIQUE (client, iv)
-    ) STRICT;
-    CREATE TABLE messages (
-        id      INTEGER PRIMARY KEY AUTOINCREMENT,
-        client  INTEGER NOT NULL,
-        message BLOB NOT NULL
-    ) STRICT;
-    CREATE INDEX messages_of_client ON messages (client, id);
-    PRAGMA user_version = 1;
-";
+/// How often the service time is written down, and old messages are looked for, in seconds.
+const SERVICE_TIME_STEP_SECS: u64 = 60;
+
+/// What becomes of a message for a client whose inbox is full.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum WhenFull {
+    /// It is refused, and so not acknowledged: its sender keeps it.
+    #[default]
+    Refuse,
+    /// The oldest messages of the client make room for it, although they were acknowledged.
+    DropOldest,
+}
 
 /// How much a gateway keeps. What does not fit is refused, and so never acknowledged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,50 +74,25 @@ pub struct Quotas {
     pub bytes_per_client_max: u64,
     /// Bytes of the messages that wait for all clients.
     pub bytes_max: u64,
+    /// Time of service after which a message is dropped that nobody has fetched.
+    pub age_max: Option<Duration>,
+    /// What becomes of a message that does not fit.
+    pub when_full: WhenFull,
 }
 
 impl Default for Quotas {
     /// 100,000 clients; 20,000 messages and 32 MiB for each (a client that is offline for a whole
-    /// day may be sent a 10 MB message twice); 8 GiB for all.
+    /// day may be sent a 10 MB message twice); 8 GiB for all; 30 days; refuse.
     fn default() -> Self {
         Self {
             clients_max: 100_000,
             messages_per_client_max: 20_000,
             bytes_per_client_max: 32 << 20,
             bytes_max: 8 << 30,
+            age_max: Some(Duration::from_secs(30 * 24 * 3600)),
+            when_full: WhenFull::Refuse,
         }
     }
-}
-
-/// Why the database could not be opened, or did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// There are as many clients as the quota allows.
-    #[error("the ledger is full")]
-    LedgerFull,
-    /// The database cannot be opened.
-    #[error("cannot open the database {}: {source}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite says.
-        source: rusqlite::Error,
-    },
-    /// The database was written by a newer program.
-    #[error("the database {} has version {found}, this program knows {SCHEMA_VERSION}", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-    },
-    /// SQLite took back a change that was not committed yet.
-    #[error("the database took back a change")]
-    RolledBack,
-    /// SQLite failed.
-    #[error("the database failed: {0}")]
-    Sqlite(#[from] rusqlite::Error),
 }
 
 /// The database, in the hands of one thread.
@@ -117,6 +102,13 @@ pub(crate) struct Store {
     clients: HashMap<ClientAddress, Client>,
     bytes: u64,
     in_transaction: bool,
+    /// What failed since the last commit, or in beginning anew: nothing may be committed.
+    spoilt_by: Option<StoreError>,
+    /// Moves when another process commits.
+    data_version: i64,
+    service: ServiceTime,
+    losses: Losses,
+    _lock: Lock,
 }
 
 /// What is known of a client without asking the database.
@@ -127,46 +119,86 @@ struct Client {
     message_bytes: u64,
 }
 
+impl Client {
+    fn forget(&mut self, len: u64) {
+        self.message_count = self.message_count.saturating_sub(1);
+        self.message_bytes = self.message_bytes.saturating_sub(len);
+    }
+}
+
+/// Seconds of service: those of earlier gateways, and of this one.
+struct ServiceTime {
+    clock: Clock,
+    started: Timestamp,
+    earlier_secs: u64,
+    /// What the database knows.
+    saved_secs: u64,
+    /// When old messages are looked for again.
+    expire_at_secs: u64,
+}
+
+impl ServiceTime {
+    fn now_secs(&self) -> u64 {
+        let now = self.clock.now();
+        self.earlier_secs + now.saturating_duration_since(self.started).as_secs()
+    }
+}
+
+/// Acknowledged messages that the operator's settings had dropped.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Losses {
+    /// Because they were too old.
+    pub(crate) expired_count: u64,
+    /// Because newer ones needed their room.
+    pub(crate) displaced_count: u64,
+}
+
 impl Store {
     /// Opens the database, or makes it.
     pub(crate) fn open(path: &Path, quotas: Quotas) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let database = Connection::open(path).map_err(failed)?;
-        // Nobody else uses the database, so there is nothing to wait for.
-        database.busy_timeout(Duration::ZERO).map_err(failed)?;
-        // Exclusive: two gateways on one database would hand out each message twice.
-        database
-            .execute_batch(
-                "PRAGMA locking_mode = EXCLUSIVE;
-                 PRAGMA journal_mode = WAL;
-                 PRAGMA synchronous = FULL;",
-            )
-            .map_err(failed)?;
-        let found: i64 = database
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(failed)?;
-        match found {
-            0 => database.execute_batch(SCHEMA).map_err(failed)?,
-            SCHEMA_VERSION => {}
-            _ => {
-                return Err(StoreError::Newer {
-                    path: path.to_owned(),
-                    found,
-                });
-            }
-        }
+        let lock = Lock::take(path)?;
+        let database = file::open(path)?;
+        let clock = Clock::start();
         let mut store = Self {
             database,
             quotas,
             clients: HashMap::new(),
             bytes: 0,
             in_transaction: false,
+            spoilt_by: None,
+            data_version: 0,
+            service: ServiceTime {
+                clock,
+                started: clock.now(),
+                earlier_secs: 0,
+                saved_secs: 0,
+                expire_at_secs: 0,
+            },
+            losses: Losses::default(),
+            _lock: lock,
         };
-        store.recount().map_err(failed)?;
+        store
+            .notice_others()
+            .map_err(|source| file::cannot_open(path, source))?;
+        let service = &mut store.service;
+        service.earlier_secs = store
+            .database
+            .query_row("SELECT seconds FROM service_time", [], |row| row.get(0))
+            .map_err(|source| file::cannot_open(path, source))?;
+        service.saved_secs = service.earlier_secs;
         Ok(store)
+    }
+
+    /// The number of the newest message that is stored.
+    pub(crate) fn last_id(&self) -> Result<MessageId, StoreError> {
+        let query = "SELECT COALESCE(MAX(id), 0) FROM messages";
+        let last = self.database.query_row(query, [], |row| row.get(0))?;
+        Ok(MessageId(last))
+    }
+
+    /// What was lost by the operator's settings since the last call.
+    pub(crate) fn take_losses(&mut self) -> Losses {
+        std::mem::take(&mut self.losses)
     }
 
     /// Counts what is in the inboxes.
@@ -191,13 +223,38 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a transaction unless one is open.
+    /// Opens a transaction unless one is open. Once anything has failed, everything fails until
+    /// [`end`](Self::end) has told why.
     fn begin(&mut self) -> Result<(), StoreError> {
-        if !self.in_transaction {
-            self.database.execute_batch("BEGIN IMMEDIATE")?;
-            self.in_transaction = true;
-        } else if self.database.is_autocommit() {
+        if self.spoilt_by.is_some() || self.in_transaction && self.database.is_autocommit() {
             return Err(StoreError::RolledBack);
+        }
+        if self.in_transaction {
+            return Ok(());
+        }
+        let begun = self.database.execute_batch("BEGIN IMMEDIATE");
+        self.in_transaction = begun.is_ok();
+        let begun = begun.and_then(|()| self.notice_others());
+        self.spoil(begun.map_err(Into::into))
+    }
+
+    /// Keeps an error for the commit to report.
+    fn spoil<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        outcome.map_err(|error| {
+            self.spoilt_by.get_or_insert(error);
+            StoreError::RolledBack
+        })
+    }
+
+    /// Counts again when another process has committed: the operator's commands, for example.
+    fn notice_others(&mut self) -> Result<(), rusqlite::Error> {
+        let version = self
+            .database
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))?;
+        if version != self.data_version {
+            self.recount()?;
+            self.data_version = version;
         }
         Ok(())
     }
@@ -207,13 +264,13 @@ impl Store {
     /// After some failures, a full disk for example, SQLite rolls a transaction back by itself.
     /// Then what it held is lost, although every statement after the failed one succeeds.
     fn end(&mut self) -> Result<(), StoreError> {
-        if !self.in_transaction {
-            return Ok(());
-        }
-        let committed = if self.database.is_autocommit() {
-            Err(StoreError::RolledBack)
-        } else {
-            self.database.execute_batch("COMMIT").map_err(Into::into)
+        let committed = match self.spoilt_by.take() {
+            Some(error) => Err(error),
+            None if !self.in_transaction => return Ok(()),
+            None if self.database.is_autocommit() => Err(StoreError::RolledBack),
+            None => self
+                .save_service_time()
+                .and_then(|()| Ok(self.database.execute_batch("COMMIT")?)),
         };
         match committed {
             Ok(()) => self.in_transaction = false,
@@ -222,29 +279,12 @@ impl Store {
         committed
     }
 
-    /// As [`Ledger::use_iv`], but durable only after the next commit.
-    fn record_iv(&mut self, client: &ClientAddress, iv: &[u8; IV_LEN]) -> Result<bool, StoreError> {
-        let Some(&Client { id, .. }) = self.clients.get(client) else {
-            return Ok(false);
-        };
-        self.begin()?;
-        let insert = "INSERT OR IGNORE INTO used_ivs (client, iv) VALUES (?1, ?2)";
-        let inserted_count = self
-            .database
-            .prepare_cached(insert)?
-            .execute(params![id, iv])?;
-        let delete = "DELETE FROM used_ivs WHERE client = ?1 AND id <= (
-                          SELECT id FROM used_ivs WHERE client = ?1
-                          ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-        self.database
-            .prepare_cached(delete)?
-            .execute(params![id, USED_IVS_MAX])?;
-        Ok(inserted_count == 1)
-    }
-
     /// Gives up the open transaction, and with it what the counts have learned from it.
     fn undo(&mut self) {
-        self.in_transaction = false;
+        self.losses = Losses::default();
+        if !std::mem::take(&mut self.in_transaction) {
+            return;
+        }
         let rolled_back = match self.database.is_autocommit() {
             true => Ok(()),
             false => self.database.execute_batch("ROLLBACK"),
@@ -255,48 +295,55 @@ impl Store {
         }
     }
 
-    /// Runs statements as a change of its own, durable when it returns.
+    /// Runs statements in the open transaction; when they fail, it will not be committed.
     fn change<T>(
         &mut self,
         statements: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.end()?;
         self.begin()?;
-        match statements(self) {
-            Ok(value) => {
-                self.end()?;
-                Ok(value)
-            }
-            Err(error) => {
-                self.undo();
-                Err(error)
-            }
+        let changed = statements(self);
+        self.spoil(changed)
+    }
+
+    fn save_service_time(&mut self) -> Result<(), StoreError> {
+        let now = self.service.now_secs();
+        if now >= self.service.saved_secs + SERVICE_TIME_STEP_SECS {
+            self.database
+                .prepare_cached("UPDATE service_time SET seconds = ?1")?
+                .execute([now])?;
+            self.service.saved_secs = now;
         }
+        Ok(())
     }
-}
 
-impl Ledger for Store {
-    type Error = StoreError;
-
-    fn shared_keys(&mut self, client: &ClientAddress) -> Result<Option<SharedKeys>, StoreError> {
-        let Some(client) = self.clients.get(client) else {
-            return Ok(None);
+    /// As [`Ledger::use_iv`], but durable only after the next commit.
+    fn record_iv(&mut self, client: &ClientAddress, iv: &[u8; IV_LEN]) -> Result<bool, StoreError> {
+        let Some(&Client { id, .. }) = self.clients.get(client) else {
+            return Ok(false);
         };
-        let mut query = self
-            .database
-            .prepare_cached("SELECT keys FROM clients WHERE id = ?1")?;
-        let keys: Option<[u8; SharedKeys::LEN]> =
-            query.query_row([client.id], |row| row.get(0)).optional()?;
-        Ok(keys
-            .map(Zeroizing::new)
-            .map(|keys| SharedKeys::from_bytes(&keys)))
+        self.change(|store| {
+            let insert = "INSERT OR IGNORE INTO used_ivs (client, iv) VALUES (?1, ?2)";
+            let inserted_count = store
+                .database
+                .prepare_cached(insert)?
+                .execute(params![id, iv])?;
+            let delete = "DELETE FROM used_ivs WHERE client = ?1 AND id <= (
+                              SELECT id FROM used_ivs WHERE client = ?1
+                              ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+            store
+                .database
+                .prepare_cached(delete)?
+                .execute(params![id, USED_IVS_MAX])?;
+            Ok(inserted_count == 1)
+        })
     }
 
-    fn store_keys(&mut self, client: &ClientAddress, keys: &SharedKeys) -> Result<(), StoreError> {
+    /// As [`Ledger::store_keys`], but durable only after the next commit.
+    fn record_keys(&mut self, client: &ClientAddress, keys: &SharedKeys) -> Result<(), StoreError> {
         if !self.clients.contains_key(client) && self.clients.len() >= self.quotas.clients_max {
             return Err(StoreError::LedgerFull);
         }
-        let id = self.change(|store| {
+        self.change(|store| {
             let id: i64 = store
                 .database
                 .prepare_cached(
@@ -310,108 +357,41 @@ impl Ledger for Store {
                 .database
                 .prepare_cached("DELETE FROM used_ivs WHERE client = ?1")?
                 .execute([id])?;
-            Ok(id)
-        })?;
-        let new = Client {
-            id,
-            message_count: 0,
-            message_bytes: 0,
-        };
-        self.clients.entry(*client).or_insert(new);
-        Ok(())
-    }
-
-    fn use_iv(&mut self, client: &ClientAddress, iv: &[u8; IV_LEN]) -> Result<bool, StoreError> {
-        let is_new = self.record_iv(client, iv)?;
-        self.end()?;
-        Ok(is_new)
+            store.clients.entry(*client).or_insert(Client {
+                id,
+                message_count: 0,
+                message_bytes: 0,
+            });
+            Ok(())
+        })
     }
 }
 
-impl Inbox for Store {
+impl Ledger for Store {
     type Error = StoreError;
 
-    fn append(
-        &mut self,
-        client: &ClientAddress,
-        message: &[u8],
-    ) -> Result<(), DepositError<StoreError>> {
-        let quotas = self.quotas;
-        let len = message.len() as u64;
-        let known = self
-            .clients
-            .get(client)
-            .ok_or(DepositError::UnknownClient)?;
-        if known.message_count >= quotas.messages_per_client_max
-            || known.message_bytes + len > quotas.bytes_per_client_max
-            || self.bytes + len > quotas.bytes_max
-        {
-            return Err(DepositError::Full);
-        }
-        self.begin().map_err(DepositError::Storage)?;
-        let Some(client) = self.clients.get_mut(client) else {
-            return Err(DepositError::UnknownClient);
-        };
-        self.database
-            .prepare_cached("INSERT INTO messages (client, message) VALUES (?1, ?2)")
-            .and_then(|mut insert| insert.execute(params![client.id, message]))
-            .map_err(|error| DepositError::Storage(error.into()))?;
-        client.message_count += 1;
-        client.message_bytes += len;
-        self.bytes += len;
-        Ok(())
+    fn shared_keys(&mut self, client: &ClientAddress) -> Result<Option<SharedKeys>, StoreError> {
+        let mut query = self
+            .database
+            .prepare_cached("SELECT keys FROM clients WHERE address = ?1")?;
+        let keys: Option<[u8; SharedKeys::LEN]> = query
+            .query_row([client.as_bytes()], |row| row.get(0))
+            .optional()?;
+        Ok(keys
+            .map(Zeroizing::new)
+            .map(|keys| SharedKeys::from_bytes(&keys)))
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
-        self.end()
+    fn store_keys(&mut self, client: &ClientAddress, keys: &SharedKeys) -> Result<(), StoreError> {
+        let recorded = self.record_keys(client, keys);
+        self.end()?;
+        recorded
     }
 
-    fn read(
-        &mut self,
-        client: &ClientAddress,
-        after: Option<MessageId>,
-        count_max: usize,
-    ) -> Result<Vec<StoredMessage>, StoreError> {
-        let Some(client) = self.clients.get(client) else {
-            return Ok(Vec::new());
-        };
-        let mut query = self.database.prepare_cached(
-            "SELECT id, message FROM messages WHERE client = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-        )?;
-        let after = after.map_or(0, |after| after.0);
-        let rows = query.query_map(params![client.id, after, count_max], |row| {
-            Ok(StoredMessage {
-                id: MessageId(row.get(0)?),
-                message: row.get(1)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Does not wait for the medium: a removal that is lost costs a second push, no message.
-    fn remove(
-        &mut self,
-        client: &ClientAddress,
-        written: Vec<(MessageId, Written)>,
-    ) -> Result<(), StoreError> {
-        self.begin()?;
-        let Some(client) = self.clients.get_mut(client) else {
-            return Ok(());
-        };
-        let mut delete = self.database.prepare_cached(
-            "DELETE FROM messages WHERE id = ?1 AND client = ?2 RETURNING LENGTH(message)",
-        )?;
-        for (id, _) in written {
-            let len: Option<u64> = delete
-                .query_row(params![id.0, client.id], |row| row.get(0))
-                .optional()?;
-            if let Some(len) = len {
-                client.message_count = client.message_count.saturating_sub(1);
-                client.message_bytes = client.message_bytes.saturating_sub(len);
-                self.bytes = self.bytes.saturating_sub(len);
-            }
-        }
-        Ok(())
+    fn use_iv(&mut self, client: &ClientAddress, iv: &[u8; IV_LEN]) -> Result<bool, StoreError> {
+        let is_new = self.record_iv(client, iv);
+        self.end()?;
+        is_new
     }
 }
 

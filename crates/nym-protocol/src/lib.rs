@@ -56,7 +56,7 @@
 //! * Every parser takes any input and answers with a value or a typed error; none allocates by a
 //!   length that was only stated.
 //! * Who is logged in has proven it in this session; an acknowledgement is released only against
-//!   the proof that its message was stored or written ([`gateway::mailbox`]).
+//!   the proof that its message was stored or read ([`gateway::mailbox`]).
 //! * The same input and seed give the same output: nothing iterates over a hash map.
 
 pub mod app;

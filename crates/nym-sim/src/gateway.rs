@@ -1,4 +1,6 @@
-//! A gateway: sessions, presence and processor that ship, over the store in memory.
+//! A gateway: sessions, presence, mailboxes and processor that ship, over the store in memory.
+//!
+//! A simulated connection loses nothing, so what was sent on it counts as answered at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +12,9 @@ use nym_packet::frame::Frame;
 use nym_packet::keys::IdentityKeyPair;
 use nym_packet::mix_packet::MixPacket;
 use nym_packet::time::Timestamp;
-use nym_protocol::gateway::mailbox::{self, HeldAck, Proof};
+use nym_protocol::gateway::mailbox::{
+    Batch, Deposit, HeldAck, Mailbox, MailboxLimits, MessageId, Proof, Taken, Work,
+};
 use nym_protocol::gateway::{
     Action, Admission, ClientAddress, ConnectionId, GatewaySession, Inbox, Ledger, Lookup,
     MemoryStore, Presence,
@@ -27,6 +31,8 @@ pub(crate) struct SimGateway {
     replay: ReplayFilter,
     presence: Presence,
     store: MemoryStore,
+    mailboxes: BTreeMap<ClientAddress, Mailbox>,
+    last_id: MessageId,
     sessions: BTreeMap<ConnectionId, GatewaySession>,
     rng: ChaCha20Rng,
     /// Frames for the mixnet.
@@ -49,6 +55,8 @@ impl SimGateway {
             replay: ReplayFilter::new(ReplayLimits::default(), Timestamp::ZERO, rng),
             presence: Presence::new(),
             store: MemoryStore::new(inbox_messages_max),
+            mailboxes: BTreeMap::new(),
+            last_id: MessageId(0),
             sessions: BTreeMap::new(),
             rng: child_rng(rng),
             frames: Vec::new(),
@@ -66,6 +74,8 @@ impl SimGateway {
         let session = self.sessions.remove(&connection);
         if let Some(client) = session.and_then(|session| session.client()) {
             self.presence.release(&client, connection);
+            let given = self.mailbox(client).handle_break(connection);
+            self.store_all(client, given);
         }
     }
 
@@ -104,7 +114,15 @@ impl SimGateway {
             if let Some(older) = replaced {
                 self.sessions.remove(&older);
             }
-            self.push_stored(connection);
+            if let Some(client) = self
+                .sessions
+                .get(&connection)
+                .and_then(GatewaySession::client)
+            {
+                let given = self.mailbox(client).handle_login(connection);
+                self.store_all(client, given);
+                self.push_all(client, connection);
+            }
         }
     }
 
@@ -112,61 +130,88 @@ impl SimGateway {
     pub(crate) fn handle_frame(&mut self, now: Timestamp, frame: Frame) {
         let replay = &mut self.replay;
         match self.processor.process(frame, |tag| replay.check(now, tag)) {
-            Ok(Processed::Final(delivery)) => self.deliver(delivery),
+            Ok(Processed::Final(delivery)) => self.deliver(now, delivery),
             Ok(Processed::Forward(_)) | Err(_) => self.rejected += 1,
         }
     }
 
     /// Pushes or stores, and only then lets the acknowledgement go.
-    fn deliver(&mut self, delivery: Delivery) {
+    fn deliver(&mut self, now: Timestamp, delivery: Delivery) {
         let client = ClientAddress::from_bytes(delivery.destination);
-        let ack = HeldAck::new(delivery.surb_ack);
-        let connection = self.presence.connection(&client);
-        let push = connection
-            .and_then(|connection| Some((connection, self.sessions.get(&connection)?)))
-            .and_then(|(connection, session)| {
-                Some((connection, session.seal_push(&delivery.message)?))
-            });
-        let proof: Proof = match push {
-            Some((connection, push)) => {
-                let (message, unwritten) = push.into_parts();
-                self.messages.push((connection, message));
-                unwritten.written().into()
-            }
-            None => {
-                let batch = [(client, delivery.message.as_slice())];
-                let Ok(mut outcomes) = mailbox::deposit(&mut self.store, batch);
-                match outcomes.pop() {
-                    Some(Ok(committed)) => committed.into(),
-                    _ => {
-                        self.rejected += 1;
-                        return;
-                    }
-                }
-            }
+        self.last_id = self.last_id.next();
+        let arrived = Deposit {
+            id: self.last_id,
+            message: delivery.message,
+            ack: HeldAck::new(delivery.surb_ack),
         };
-        self.frames
-            .extend(ack.release(&proof).map(MixPacket::into_parts));
+        let given = self
+            .mailbox(client)
+            .handle_arrival(now, &MailboxLimits::default(), arrived);
+        self.store_all(client, Vec::from_iter(given));
+        if let Some(connection) = self.presence.connection(&client) {
+            self.push_all(client, connection);
+        }
     }
 
-    /// Hands an inbox to the connection that has just logged in.
-    fn push_stored(&mut self, connection: ConnectionId) {
-        let Some(session) = self.sessions.get(&connection) else {
-            return;
-        };
-        let Some(client) = session.client() else {
-            return;
-        };
-        let Ok(stored) = self.store.read(&client, None, usize::MAX);
-        let mut written = Vec::new();
-        for message in stored {
-            let Some(push) = session.seal_push(&message.message) else {
-                break;
-            };
-            let (frame, unwritten) = push.into_parts();
-            self.messages.push((connection, frame));
-            written.push((message.id, unwritten.written()));
+    fn mailbox(&mut self, client: ClientAddress) -> &mut Mailbox {
+        self.mailboxes.entry(client).or_default()
+    }
+
+    fn store_all(&mut self, client: ClientAddress, deposits: Vec<Deposit>) {
+        for Deposit { id, message, ack } in deposits {
+            let mut batch = Batch::open(&mut self.store);
+            batch.append(&client, id, &message);
+            let Ok(mut outcomes) = batch.commit();
+            match outcomes.pop() {
+                Some(Ok(committed)) => self.release(ack, Proof::Committed(&committed)),
+                _ => self.rejected += 1,
+            }
+            self.mailbox(client).handle_stored(id);
         }
-        let Ok(()) = self.store.remove(&client, written);
+    }
+
+    fn release(&mut self, ack: HeldAck, proof: Proof<'_>) {
+        self.frames
+            .extend(ack.release(proof).map(MixPacket::into_parts));
+    }
+
+    /// Does what the mailbox of a client that is online says, until it waits.
+    fn push_all(&mut self, client: ClientAddress, connection: ConnectionId) {
+        loop {
+            let limits = MailboxLimits::default();
+            let (messages, ping) = match self.mailbox(client).poll_work(connection, &limits) {
+                Work::Wait => return,
+                Work::Push { messages, ping } => (messages, ping),
+                Work::Read(part) => {
+                    let Ok(stored) = self.store.read(&client, part, usize::MAX);
+                    let last = stored.last().map(|stored| stored.id);
+                    let ping = self.mailbox(client).handle_read(connection, part, last);
+                    let messages = stored.into_iter().map(|stored| stored.message);
+                    (messages.collect(), ping)
+                }
+            };
+            if let Some(session) = self.sessions.get(&connection) {
+                let sealed = messages
+                    .iter()
+                    .filter_map(|message| session.seal_push(message));
+                self.messages
+                    .extend(sealed.map(|message| (connection, message)));
+            }
+            if let Some(ping) = ping {
+                self.answer(client, connection, ping);
+            }
+        }
+    }
+
+    /// What the client's pong does.
+    fn answer(&mut self, client: ClientAddress, connection: ConnectionId, ping: u64) {
+        let Some(taken) = self.mailbox(client).handle_pong(connection, ping) else {
+            return;
+        };
+        let Taken { acks, proof, .. } = taken;
+        for ack in acks {
+            self.release(ack, Proof::Answered(&proof));
+        }
+        let Ok(()) = self.store.remove(&client, &proof);
     }
 }

@@ -210,8 +210,9 @@ pub struct Upgrade {
 pub enum Incoming {
     /// A message with data.
     Message(WsMessage),
-    /// The answer to a ping: the peer lives.
-    Pong,
+    /// The answer to a ping: the peer lives, and has read everything sent before that ping. With
+    /// the number of a [numbered](WebSocketSender::send_all_and_ping) ping.
+    Pong(Option<u64>),
 }
 
 /// One websocket connection: [`WebSocketSender`] and [`WebSocketReceiver`] in one.
@@ -398,6 +399,19 @@ impl WebSocket {
         self.sender.send_all(messages).await
     }
 
+    /// As [`WebSocketSender::send_all_and_ping`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WebSocketSender::send`].
+    pub async fn send_all_and_ping(
+        &mut self,
+        messages: impl IntoIterator<Item = WsMessage>,
+        number: u64,
+    ) -> Result<(), WebSocketError> {
+        self.sender.send_all_and_ping(messages, number).await
+    }
+
     /// As [`WebSocketSender::ping`].
     ///
     /// # Errors
@@ -431,7 +445,9 @@ impl WebSocketReceiver {
                 Some(Ok(Message::Text(text))) => {
                     Incoming::Message(WsMessage::Text(text.as_str().to_owned()))
                 }
-                Some(Ok(Message::Pong(_))) => Incoming::Pong,
+                Some(Ok(Message::Pong(payload))) => {
+                    Incoming::Pong(payload.as_ref().try_into().ok().map(u64::from_be_bytes))
+                }
                 Some(Ok(Message::Close(_))) => return Ok(None),
                 // Answered by the websocket layer; a bare frame is never given to readers.
                 Some(Ok(Message::Ping(_) | Message::Frame(_))) => continue,
@@ -467,21 +483,51 @@ impl WebSocketSender {
         &mut self,
         messages: impl IntoIterator<Item = WsMessage>,
     ) -> Result<(), WebSocketError> {
+        let fed = self.feed_all(messages).await;
+        within(self.limits, self.sink.flush()).await?;
+        fed
+    }
+
+    /// As [`send_all`](Self::send_all), and a ping with a number behind the messages, 8 bytes in
+    /// big-endian order. The peer answers it with the same number, as [`Incoming::Pong`], once it
+    /// has read the messages. A peer with several pings to answer may answer the last one alone
+    /// (RFC 6455, section 5.5.3).
+    ///
+    /// Not cancel-safe, as [`WebSocketSender::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WebSocketSender::send`]; there is no ping behind a message that is too long.
+    pub async fn send_all_and_ping(
+        &mut self,
+        messages: impl IntoIterator<Item = WsMessage>,
+        number: u64,
+    ) -> Result<(), WebSocketError> {
+        let mut fed = self.feed_all(messages).await;
+        if fed.is_ok() {
+            let ping = Message::Ping(number.to_be_bytes().to_vec().into());
+            fed = within(self.limits, self.sink.feed(ping)).await;
+        }
+        within(self.limits, self.sink.flush()).await?;
+        fed
+    }
+
+    async fn feed_all(
+        &mut self,
+        messages: impl IntoIterator<Item = WsMessage>,
+    ) -> Result<(), WebSocketError> {
         let limit = self.limits.message_len;
-        let mut outcome = Ok(());
         for message in messages {
             if message.len() > limit {
-                outcome = Err(WebSocketError::TooLong { limit });
-                break;
+                return Err(WebSocketError::TooLong { limit });
             }
             let feeding = self.sink.feed(to_tungstenite(message));
             within(self.limits, feeding).await?;
         }
-        within(self.limits, self.sink.flush()).await?;
-        outcome
+        Ok(())
     }
 
-    /// Asks the peer for a sign of life, which arrives as [`Incoming::Pong`].
+    /// Asks the peer for a sign of life, which arrives as [`Incoming::Pong`] without a number.
     ///
     /// # Errors
     ///

@@ -171,7 +171,7 @@ impl App {
         loop {
             match self.0.receive().await.unwrap().unwrap() {
                 Incoming::Message(message) => return message,
-                Incoming::Pong => {}
+                Incoming::Pong(_) => {}
             }
         }
     }
@@ -232,7 +232,7 @@ async fn pings_are_answered_while_a_request_waits_and_what_follows_is_read_later
     let AppOrder { answer, .. } = socket.orders.recv().await.unwrap();
     for _ in 0..3 {
         app.0.ping().await.unwrap();
-        assert_eq!(app.0.receive().await.unwrap(), Some(Incoming::Pong));
+        assert_eq!(app.0.receive().await.unwrap(), Some(Incoming::Pong(None)));
     }
     app.say(r#"{"type":"selfAddress"}"#).await;
     answer.send(Err(SendError::NoTopology)).unwrap();

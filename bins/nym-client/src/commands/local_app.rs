@@ -140,7 +140,7 @@ impl LocalApp {
         loop {
             let message = match self.socket.receive().await {
                 Ok(Some(Incoming::Message(message))) => message,
-                Ok(Some(Incoming::Pong)) => continue,
+                Ok(Some(Incoming::Pong(_))) => continue,
                 Ok(None) => return Err(Failure::new("the client has stopped")),
                 Err(error) => {
                     return Err(Failure::new(format!("the client is gone: {error}")));

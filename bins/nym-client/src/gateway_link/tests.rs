@@ -156,11 +156,11 @@ async fn a_ping_behind_a_push_is_answered_when_what_was_pushed_is_safe_and_not_b
     let patience = Duration::from_millis(100);
     let early = timeout(patience, socket.receive()).await;
     assert!(
-        !matches!(early, Ok(Ok(Some(Incoming::Pong)))),
+        !matches!(early, Ok(Ok(Some(Incoming::Pong(_))))),
         "answered before it was safe: {early:?}"
     );
     safe.send(()).unwrap();
-    while !matches!(socket.receive().await, Ok(Some(Incoming::Pong))) {}
+    while !matches!(socket.receive().await, Ok(Some(Incoming::Pong(_)))) {}
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CLIENT_CONNECTIONS_DEFAULT, CLIENTS_PORT_DEFAULT, Config, HTTP_ADDRESS_DEFAULT,
-    LOCATION_DEFAULT, MIX_PORT_DEFAULT, STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT,
-    VALIDATOR_DEFAULT, processors,
+    LOCATION_DEFAULT, MESSAGES_PER_COMMIT_DEFAULT, MIX_PORT_DEFAULT, STATS_LOG_EVERY_DEFAULT,
+    STATS_UPDATE_EVERY_DEFAULT, VALIDATOR_DEFAULT, processors,
 };
 use crate::limits::{
     ADDRESS_AUTHENTICATIONS_PER_MINUTE_DEFAULT, ADDRESS_BYTES_PER_SECOND_DEFAULT,
@@ -35,7 +35,7 @@ use crate::limits::{
     DEAD_AFTER_DEFAULT, PING_AFTER_DEFAULT,
 };
 use crate::rate::Rate;
-use crate::store::Quotas;
+use crate::store::{Quotas, WhenFull};
 
 /// Name of the database in the data directory.
 pub(crate) const DATABASE: &str = "gateway.sqlite";
@@ -177,7 +177,21 @@ pub struct LimitsSection {
     pub inbox_messages: u64,
     pub inbox_bytes: u64,
     pub inboxes_bytes: u64,
+    pub inbox_age: HumanDuration,
+    pub inbox_when_full: InboxWhenFull,
+    pub messages_per_commit: NonZeroUsize,
     pub public_next_hops_only: bool,
+}
+
+/// What becomes of a message for a client whose inbox is full.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InboxWhenFull {
+    /// It is not acknowledged.
+    #[default]
+    Refuse,
+    /// It takes the place of the client's oldest messages.
+    OldestFirst,
 }
 
 impl Default for LimitsSection {
@@ -203,6 +217,9 @@ impl Default for LimitsSection {
             inbox_messages: quotas.messages_per_client_max,
             inbox_bytes: quotas.bytes_per_client_max,
             inboxes_bytes: quotas.bytes_max,
+            inbox_age: quotas.age_max.unwrap_or_default().into(),
+            inbox_when_full: InboxWhenFull::Refuse,
+            messages_per_commit: MESSAGES_PER_COMMIT_DEFAULT,
             public_next_hops_only: false,
         }
     }
@@ -477,6 +494,18 @@ const COMMENTS: &[(&str, &str)] = &[
         "Bytes of messages that wait for all clients at most.",
     ),
     (
+        "inbox_age",
+        "Time of service after which a message is dropped that its client has not fetched; 0 for never.",
+    ),
+    (
+        "inbox_when_full",
+        "\"refuse\": new messages are not acknowledged; \"oldest-first\": they displace the client's oldest, acknowledged or not.",
+    ),
+    (
+        "messages_per_commit",
+        "Messages written to the disk together at most; nothing waits for more to come.",
+    ),
+    (
         "public_next_hops_only",
         "Send packets to public addresses only.",
     ),
@@ -537,12 +566,18 @@ impl Config {
             links: limits.incoming_links,
             listening_ip: gateway.listening_address,
             location: gateway.location,
+            messages_per_commit: limits.messages_per_commit,
             mix_port: gateway.mix_port,
             quotas: Quotas {
                 clients_max: limits.clients,
                 messages_per_client_max: limits.inbox_messages,
                 bytes_per_client_max: limits.inbox_bytes,
                 bytes_max: limits.inboxes_bytes,
+                age_max: Some(limits.inbox_age.get()).filter(|age| !age.is_zero()),
+                when_full: match limits.inbox_when_full {
+                    InboxWhenFull::OldestFirst => WhenFull::DropOldest,
+                    InboxWhenFull::Refuse => WhenFull::Refuse,
+                },
             },
             replay: ReplayLimits::default(),
             stats_log_every: STATS_LOG_EVERY_DEFAULT,

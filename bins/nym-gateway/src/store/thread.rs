@@ -3,21 +3,19 @@
 use std::thread;
 
 use nym_protocol::gateway::mailbox::{
-    Committed, DepositError, HeldAck, MessageId, StoredMessage, Written, deposit,
+    Answered, Batch, Committed, Deposit, DepositError, Deposits, HeldAck, MessageId, Reading,
+    StoredMessage,
 };
 use nym_protocol::gateway::{ClientAddress, Inbox as _, Ledger as _, SharedKeys};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Store, StoreError};
+use super::{Losses, Store, StoreError};
 
 /// Commands that wait at most; who has one more waits. Deposits of regular messages are 1.7 MB.
 const COMMANDS_QUEUED: usize = 1_024;
 
-/// Commands taken at a time, and so messages in a commit at most. A commit of 256 regular
-/// messages writes 420 kB, a few milliseconds on any disk.
-const COMMANDS_PER_COMMIT: usize = 256;
-
 /// What became of a message that should be stored.
+#[derive(Debug)]
 pub(crate) enum Stored {
     /// It is in the inbox; the acknowledgement may leave.
     Committed(HeldAck, Committed),
@@ -29,8 +27,19 @@ pub(crate) enum Stored {
     UnknownClient,
 }
 
-/// What to do with a message that was stored, or not; called on the thread of the store.
-pub(crate) type OnStored = Box<dyn FnMut(ClientAddress, Stored) + Send>;
+/// What the thread has to tell.
+#[derive(Debug)]
+pub(crate) enum StoreEvent {
+    /// The database is damaged; the gateway cannot go on.
+    Damaged(StoreError),
+    /// Acknowledged messages were dropped, as the operator's settings say.
+    Lost(Losses),
+    /// A deposit was done with.
+    Stored(ClientAddress, MessageId, Stored),
+}
+
+/// Who is told; called on the thread of the store.
+pub(crate) type OnEvent = Box<dyn FnMut(StoreEvent) + Send>;
 
 /// The store has been closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -40,8 +49,7 @@ pub(crate) struct StoreClosed;
 enum Command {
     Deposit {
         client: ClientAddress,
-        message: Vec<u8>,
-        ack: HeldAck,
+        deposit: Deposit,
     },
     LookUp {
         client: ClientAddress,
@@ -49,12 +57,13 @@ enum Command {
     },
     Read {
         client: ClientAddress,
+        part: Reading,
         count_max: usize,
         reply: Reply<Vec<StoredMessage>>,
     },
     Remove {
         client: ClientAddress,
-        written: Vec<(MessageId, Written)>,
+        answered: Answered,
     },
     StoreKeys {
         client: ClientAddress,
@@ -84,16 +93,20 @@ impl StoreThread {
     /// # Errors
     ///
     /// The operating system has no thread left.
-    pub(crate) fn start(store: Store, on_stored: OnStored) -> std::io::Result<(Self, StoreHandle)> {
+    pub(crate) fn start(
+        store: Store,
+        commands_per_commit: usize,
+        on_event: OnEvent,
+    ) -> std::io::Result<(Self, StoreHandle)> {
         let (sender, commands) = mpsc::channel(COMMANDS_QUEUED);
         let thread = thread::Builder::new()
             .name("gateway-store".to_owned())
             .spawn(move || {
                 Worker {
                     store,
-                    on_stored,
-                    deposits: Vec::new(),
-                    logins: Vec::new(),
+                    commands_per_commit,
+                    on_event,
+                    failures: 0,
                 }
                 .run(commands);
             })?;
@@ -110,19 +123,14 @@ impl StoreThread {
 }
 
 impl StoreHandle {
-    /// Stores a message; what becomes of it is told to the [`OnStored`]. Waits for room in the
+    /// Stores a message; what becomes of it is told to the [`OnEvent`]. Waits for room in the
     /// queue only.
     pub(crate) async fn deposit(
         &self,
         client: ClientAddress,
-        message: Vec<u8>,
-        ack: HeldAck,
+        deposit: Deposit,
     ) -> Result<(), StoreClosed> {
-        let command = Command::Deposit {
-            client,
-            message,
-            ack,
-        };
+        let command = Command::Deposit { client, deposit };
         self.0.send(command).await.map_err(|_| StoreClosed)
     }
 
@@ -134,14 +142,16 @@ impl StoreHandle {
         self.ask(|reply| Command::LookUp { client, reply }).await
     }
 
-    /// The oldest messages of a client.
+    /// See [`Inbox::read`](nym_protocol::gateway::Inbox::read).
     pub(crate) async fn read(
         &self,
         client: ClientAddress,
+        part: Reading,
         count_max: usize,
     ) -> Result<Result<Vec<StoredMessage>, StoreError>, StoreClosed> {
         self.ask(|reply| Command::Read {
             client,
+            part,
             count_max,
             reply,
         })
@@ -153,10 +163,10 @@ impl StoreHandle {
     pub(crate) async fn remove(
         &self,
         client: ClientAddress,
-        written: Vec<(MessageId, Written)>,
+        answered: Answered,
     ) -> Result<(), StoreClosed> {
         self.0
-            .send(Command::Remove { client, written })
+            .send(Command::Remove { client, answered })
             .await
             .map_err(|_| StoreClosed)
     }
@@ -198,106 +208,159 @@ impl StoreHandle {
 /// What the thread works with.
 struct Worker {
     store: Store,
-    on_stored: OnStored,
-    /// Messages that wait for the next commit.
-    deposits: Vec<(ClientAddress, Vec<u8>, HeldAck)>,
-    /// Answers about IVs that are true after the next commit.
-    logins: Vec<(Reply<bool>, bool)>,
+    commands_per_commit: usize,
+    on_event: OnEvent,
+    /// Commits that failed since the last one that did not.
+    failures: u64,
 }
 
-impl Worker {
-    fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut taken = Vec::with_capacity(COMMANDS_PER_COMMIT);
-        while commands.blocking_recv_many(&mut taken, COMMANDS_PER_COMMIT) > 0 {
-            for command in taken.drain(..) {
-                self.execute(command);
-            }
-            self.commit();
-        }
-    }
+/// What can be answered only after the commit.
+#[derive(Default)]
+struct Pending {
+    /// In the order of the batch.
+    deposits: Vec<(ClientAddress, MessageId, HeldAck)>,
+    /// Answers about IVs that are true then.
+    logins: Vec<(Reply<bool>, bool)>,
+    registrations: Vec<Reply<()>>,
+    /// Removals need no answer, but a commit.
+    removals: usize,
+    /// What was found out by reading.
+    damage: Option<StoreError>,
+}
 
-    /// Commands are done in their order: everything but a deposit finds all earlier ones done.
-    fn execute(&mut self, command: Command) {
-        if let Command::Deposit {
-            client,
-            message,
-            ack,
-        } = command
-        {
-            self.deposits.push((client, message, ack));
-            return;
-        }
-        if !self.deposits.is_empty() {
-            self.commit();
-        }
-        // Who asked may be gone; then nobody wants the answer.
+impl Pending {
+    /// Commands are done in their order; those that only read find what is not committed yet.
+    fn execute(&mut self, batch: &mut Batch<'_, Store>, command: Command) {
+        // Who asked may be gone; then nobody wants the answer. A reply that is dropped ends the
+        // login that waits for it; the commit tells why.
         match command {
-            Command::Deposit { .. } => {}
+            Command::Deposit { client, deposit } => {
+                let Deposit { id, message, ack } = deposit;
+                batch.append(&client, id, &message);
+                self.deposits.push((client, id, ack));
+            }
             Command::LookUp { client, reply } => {
-                let _ = reply.send(self.store.shared_keys(&client));
+                let found = batch.inbox().shared_keys(&client);
+                self.answer(reply, found);
             }
             Command::Read {
                 client,
+                part,
                 count_max,
                 reply,
             } => {
-                let _ = reply.send(self.store.read(&client, None, count_max));
+                let found = batch.inbox().read(&client, part, count_max);
+                self.answer(reply, found);
             }
-            Command::Remove { client, written } => {
-                if let Err(error) = self.store.remove(&client, written) {
-                    tracing::error!(%error, "pushed messages cannot be removed");
-                }
+            Command::Remove { client, answered } => {
+                self.removals += 1;
+                let _ = batch.inbox().remove(&client, &answered);
             }
             Command::StoreKeys {
                 client,
                 keys,
                 reply,
-            } => {
-                // It commits by itself, so what waits for a commit must not be open any more.
-                self.commit();
-                let _ = reply.send(self.store.store_keys(&client, &keys));
-            }
-            Command::UseIv { client, iv, reply } => match self.store.record_iv(&client, &iv) {
+            } => match batch.inbox().record_keys(&client, &keys) {
+                Ok(()) => self.registrations.push(reply),
+                Err(error) => self.answer(reply, Err(error)),
+            },
+            Command::UseIv { client, iv, reply } => match batch.inbox().record_iv(&client, &iv) {
                 Ok(is_new) => self.logins.push((reply, is_new)),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                }
+                Err(error) => self.answer(reply, Err(error)),
             },
         }
     }
 
-    /// Commits what is open, and tells what became of each message.
-    fn commit(&mut self) {
-        let deposits = std::mem::take(&mut self.deposits);
-        let logins = std::mem::take(&mut self.logins);
-        let batch = deposits
-            .iter()
-            .map(|(client, message, _)| (*client, message.as_slice()));
-        match deposit(&mut self.store, batch) {
+    /// Answers a question at once, unless the answer is that the database is damaged.
+    fn answer<T>(&mut self, reply: Reply<T>, answer: Result<T, StoreError>) {
+        match answer {
+            Err(error) if error.is_damage() => self.damage = Some(error),
+            answer => drop(reply.send(answer)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.deposits.is_empty()
+            && self.logins.is_empty()
+            && self.registrations.is_empty()
+            && self.removals == 0
+    }
+}
+
+impl Worker {
+    fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut taken = Vec::with_capacity(self.commands_per_commit);
+        while commands.blocking_recv_many(&mut taken, self.commands_per_commit) > 0 {
+            let mut pending = Pending::default();
+            let mut batch = Batch::open(&mut self.store);
+            for command in taken.drain(..) {
+                pending.execute(&mut batch, command);
+            }
+            if !pending.is_empty() {
+                // What fails here is told by the commit.
+                let _ = batch.inbox().expire();
+            }
+            let outcomes = batch.commit();
+            self.finish(pending, outcomes);
+        }
+    }
+
+    /// Tells what became of each command that waited for the commit.
+    fn finish(&mut self, pending: Pending, outcomes: Result<Deposits<StoreError>, StoreError>) {
+        match outcomes {
             Ok(outcomes) => {
-                for (reply, is_new) in logins {
+                if !pending.is_empty() {
+                    self.note_success();
+                }
+                for (reply, is_new) in pending.logins {
                     let _ = reply.send(Ok(is_new));
                 }
-                for ((client, _, ack), outcome) in deposits.into_iter().zip(outcomes) {
+                for reply in pending.registrations {
+                    let _ = reply.send(Ok(()));
+                }
+                for ((client, id, ack), outcome) in pending.deposits.into_iter().zip(outcomes) {
                     let stored = match outcome {
                         Ok(proof) => Stored::Committed(ack, proof),
                         Err(DepositError::Full) => Stored::Full,
                         Err(DepositError::UnknownClient) => Stored::UnknownClient,
-                        Err(error) => {
-                            tracing::error!(%error, "a message cannot be stored");
-                            Stored::Failed
-                        }
+                        Err(_) => Stored::Failed,
                     };
-                    (self.on_stored)(client, stored);
+                    (self.on_event)(StoreEvent::Stored(client, id, stored));
                 }
             }
             Err(error) => {
-                // Replies that are dropped end the logins they are for.
-                tracing::error!(%error, count = deposits.len(), "messages cannot be stored");
-                for (client, _, _) in deposits {
-                    (self.on_stored)(client, Stored::Failed);
+                for (client, id, _) in pending.deposits {
+                    (self.on_event)(StoreEvent::Stored(client, id, Stored::Failed));
                 }
+                self.note_failure(error);
             }
+        }
+        if let Some(error) = pending.damage {
+            (self.on_event)(StoreEvent::Damaged(error));
+        }
+        let losses = self.store.take_losses();
+        if losses != Losses::default() {
+            (self.on_event)(StoreEvent::Lost(losses));
+        }
+    }
+
+    /// Failures come in rows, so the first is told, and the end of the row.
+    fn note_failure(&mut self, error: StoreError) {
+        self.failures += 1;
+        if error.is_damage() {
+            (self.on_event)(StoreEvent::Damaged(error));
+        } else if self.failures == 1 {
+            tracing::error!(
+                %error,
+                "messages cannot be stored: they are not acknowledged, and nobody can log in, until they can"
+            );
+        }
+    }
+
+    fn note_success(&mut self) {
+        let failures = std::mem::take(&mut self.failures);
+        if failures > 0 {
+            tracing::warn!(failures, "messages can be stored again");
         }
     }
 }
@@ -319,21 +382,28 @@ mod tests {
         let store = Store::open(&path, Quotas::default()).unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
-        let on_stored = move |client, stored| {
-            tell.lock()
-                .unwrap()
-                .push((client, matches!(stored, Stored::Committed(..))));
+        let on_event = move |event| {
+            if let StoreEvent::Stored(client, id, stored) = event {
+                let is_committed = matches!(stored, Stored::Committed(..));
+                tell.lock().unwrap().push((client, id.0, is_committed));
+            }
         };
-        let (thread, handle) = StoreThread::start(store, Box::new(on_stored)).unwrap();
+        let (thread, handle) = StoreThread::start(store, 256, Box::new(on_event)).unwrap();
         let keys = SharedKeys::from_bytes(&[3; 32]);
         handle.store_keys(ALICE, &keys).await.unwrap().unwrap();
-        for (client, message) in [(ALICE, "a"), (STRANGER, "b"), (ALICE, "c")] {
-            handle
-                .deposit(client, message.into(), HeldAck::new(None))
-                .await
-                .unwrap();
+        for (client, id, message) in [(ALICE, 1, "a"), (STRANGER, 2, "b"), (ALICE, 3, "c")] {
+            let deposit = Deposit {
+                id: MessageId(id),
+                message: message.into(),
+                ack: HeldAck::new(None),
+            };
+            handle.deposit(client, deposit).await.unwrap();
         }
-        let stored = handle.read(ALICE, 10).await.unwrap().unwrap();
+        let part = Reading {
+            after: MessageId(0),
+            before: MessageId::MAX,
+        };
+        let stored = handle.read(ALICE, part, 10).await.unwrap().unwrap();
         let stored: Vec<_> = stored.into_iter().map(|stored| stored.message).collect();
         assert_eq!(stored, [b"a", b"c"]);
         let logins = tokio::join!(handle.use_iv(ALICE, [7; 16]), handle.use_iv(ALICE, [7; 16]));
@@ -345,7 +415,7 @@ mod tests {
         thread.join().await;
         assert_eq!(
             *told.lock().unwrap(),
-            [(ALICE, true), (STRANGER, false), (ALICE, true)]
+            [(ALICE, 1, true), (STRANGER, 2, false), (ALICE, 3, true)]
         );
 
         let mut store = Store::open(&path, Quotas::default()).unwrap();

@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod attacks;
+mod faults;
+mod kill;
 mod network;
 mod process;
 mod wire;
@@ -24,9 +26,67 @@ async fn message_for_an_online_client_is_pushed_and_acknowledged() {
     let mix = LastMixNode::new(gateway.contact, acks.address());
     let mut alice = Client::new();
     let mut session = alice.log_in(&gateway.contact).await.unwrap();
-    mix.send(&alice, 7);
-    assert_eq!(session.push().await, message(7));
-    assert_eq!(acks.ack().await, 7);
+    // Right after a login the connection drains the inbox, and a message may take that way.
+    for number in 0..100 {
+        mix.send(&alice, number);
+        assert_eq!(session.push().await, message(number));
+        // The client answers the ping behind the push because it goes on reading.
+        assert_eq!(session.reading(acks.ack()).await, number);
+        if gateway.count("messages_taken").await > 0 {
+            return;
+        }
+    }
+    panic!("every message is stored");
+}
+
+#[tokio::test]
+async fn message_whose_ping_is_not_answered_is_stored_and_pushed_again() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::new();
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    for number in 0..3 {
+        mix.send(&alice, number);
+    }
+    for number in 0..3 {
+        assert_eq!(session.push().await, message(number));
+    }
+    // The client has read the messages and is gone before it reads the ping.
+    drop(session);
+    for number in 0..3 {
+        assert_eq!(acks.ack().await, number);
+    }
+    mix.send(&alice, 3);
+    assert_eq!(acks.ack().await, 3);
+    assert_eq!(gateway.count("messages_stored").await, 4);
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    for number in 0..4 {
+        assert_eq!(session.push().await, message(number));
+    }
+}
+
+#[tokio::test]
+async fn message_for_a_client_that_reads_nothing_is_stored_and_acknowledged_after_the_patience() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::new();
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    mix.send(&alice, 1);
+    assert_eq!(acks.ack().await, 1);
+    assert_eq!(gateway.count("messages_taken").await, 0);
+    assert_eq!(gateway.count("messages_stored").await, 1);
+    // The connection lives on: nothing is pushed twice on it, and the late pong removes it.
+    mix.send(&alice, 2);
+    assert_eq!(session.push().await, message(1));
+    assert_eq!(session.push().await, message(2));
+    assert_eq!(session.reading(acks.ack()).await, 2);
+    session.reading(gateway.stored(0)).await;
+    drop(session);
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    mix.send(&alice, 3);
+    assert_eq!(session.push().await, message(3));
 }
 
 #[tokio::test]
@@ -46,6 +106,7 @@ async fn messages_for_an_offline_client_are_acknowledged_and_pushed_once_in_orde
     for number in 0..100 {
         assert_eq!(session.push().await, message(number));
     }
+    session.reading(gateway.stored(0)).await;
     drop(session);
 
     let mix = LastMixNode::new(gateway.contact, acks.address());
@@ -65,7 +126,7 @@ async fn order_of_arrival_is_kept_when_a_client_reads_slowly() {
     let mix = LastMixNode::new(gateway.contact, acks.address());
     let mut alice = Client::new();
     let mut session = alice.log_in(&gateway.contact).await.unwrap();
-    for round in 0..20 {
+    for round in 0..3 {
         for number in 0..100 {
             mix.send(&alice, number);
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nym_gateway::{Addresses, Config, Gateway, GatewayError};
+use nym_gateway::{Addresses, Config, Gateway, GatewayError, Inspector};
 use nym_packet::address::HopAddress;
 use nym_packet::frame::{Frame, PacketMode};
 use nym_packet::geometry::PacketSize;
@@ -15,7 +15,7 @@ use nym_packet::time::Timestamp;
 use nym_protocol::gateway::client_session::Event;
 use nym_protocol::gateway::{ClientLogin, ClientSession, Refusal, SharedKeys};
 use nym_protocol::ws::WsMessage;
-use nym_transport::connections::{Connections, ConnectionsConfig};
+use nym_transport::connections::{Connections, ConnectionsConfig, SendError};
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::websocket::{Incoming, WebSocket, WebSocketLimits};
 use sphinx::{Delay, Destination, Hop, Version};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const MESSAGE_LEN: usize = 1643;
 
 /// Bytes of an acknowledgement packet.
-const ACK_LEN: usize = 386;
+pub(crate) const ACK_LEN: usize = 386;
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future)
@@ -102,6 +102,18 @@ impl Running {
         Self::start_in(directory, |_| ()).await
     }
 
+    /// Waits until so many messages are stored.
+    pub(crate) async fn stored(&self, count: u64) {
+        let database = self.directory.path().join("gateway.sqlite");
+        let inspector = Inspector::open(&database).unwrap();
+        let reached = async {
+            while inspector.stats().unwrap().messages != count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon("the inboxes hold so many messages", reached).await;
+    }
+
     /// A member of the page `/clients`.
     pub(crate) async fn count(&self, name: &str) -> u64 {
         let url = format!("http://{}/clients", self.contact.addresses.http.unwrap());
@@ -133,6 +145,14 @@ impl Client {
         Self {
             identity,
             keys: None,
+        }
+    }
+
+    /// The same client once more.
+    pub(crate) fn same(&self) -> Self {
+        Self {
+            identity: Arc::clone(&self.identity),
+            keys: self.keys.clone(),
         }
     }
 
@@ -190,7 +210,7 @@ impl Session {
             }
             match soon(what, self.socket.receive()).await {
                 Ok(Some(Incoming::Message(message))) => self.session.handle_message(message),
-                Ok(Some(Incoming::Pong)) => {}
+                Ok(Some(Incoming::Pong(_))) => {}
                 Ok(None) | Err(_) => return None,
             }
         }
@@ -201,6 +221,25 @@ impl Session {
         match self.event("a message is pushed").await {
             Some(Event::Push(push)) => push,
             other => panic!("{other:?} instead of a push"),
+        }
+    }
+
+    /// The next push; `None` when the connection has ended.
+    pub(crate) async fn next_push(&mut self) -> Option<Vec<u8>> {
+        match self.event("a push, or the end").await? {
+            Event::Push(push) => Some(push),
+            other => panic!("{other:?} instead of a push"),
+        }
+    }
+
+    /// Goes on reading, and so answering pings, until something else has happened; no push may
+    /// come meanwhile.
+    pub(crate) async fn reading<T>(&mut self, other: impl Future<Output = T>) -> T {
+        tokio::select! {
+            event = self.event("the gateway keeps the connection") => {
+                panic!("{event:?} while reading")
+            }
+            outcome = other => outcome,
         }
     }
 
@@ -241,16 +280,25 @@ impl NextHop {
     }
 
     pub(crate) async fn frame(&mut self) -> Frame {
-        if self.reader.is_none() {
-            let accepted = soon("the gateway connects", self.listener.accept()).await;
-            let (stream, _) = accepted.unwrap();
-            self.reader = Some(FrameReader::new(stream, ReadTimeouts::default()));
+        soon("a packet arrives", self.next_frame()).await
+    }
+
+    /// The next packet, however long that takes, over this or a later connection of the gateway.
+    pub(crate) async fn next_frame(&mut self) -> Frame {
+        loop {
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                None => {
+                    let (stream, _) = self.listener.accept().await.unwrap();
+                    self.reader
+                        .insert(FrameReader::new(stream, ReadTimeouts::default()))
+                }
+            };
+            match reader.next_frame().await {
+                Ok(Some(frame)) => return frame,
+                Ok(None) | Err(_) => self.reader = None,
+            }
         }
-        let reader = self.reader.as_mut().unwrap();
-        soon("a packet arrives", reader.next_frame())
-            .await
-            .unwrap()
-            .unwrap()
     }
 
     /// The number of the acknowledgement that arrives next.
@@ -280,15 +328,39 @@ impl LastMixNode {
 
     /// Sends a message with the given number, in it and in its acknowledgement.
     pub(crate) fn send(&self, recipient: &Client, number: u8) {
-        let packet = self.packet(*recipient.identity.public_key().as_bytes(), number);
-        let frame = Frame::new(PacketMode::Mix, packet).unwrap();
-        self.links.send(self.gateway.addresses.mix, frame).unwrap();
+        let sent = self.send_bytes(recipient, &[number; ACK_LEN], &message(number));
+        sent.unwrap();
     }
 
-    fn packet(&self, destination: [u8; 32], number: u8) -> Vec<u8> {
+    /// Sends a message, unless the link cannot take it.
+    pub(crate) fn send_bytes(
+        &self,
+        recipient: &Client,
+        ack: &[u8; ACK_LEN],
+        message: &[u8],
+    ) -> Result<(), SendError> {
+        let frame = self.frame(recipient, ack, message);
+        self.links.send(self.gateway.addresses.mix, frame)
+    }
+
+    /// Sends a frame, once the link has room for it.
+    pub(crate) async fn forward(&self, frame: Frame) {
+        let gateway = self.gateway.addresses.mix;
+        while self.links.send(gateway, frame.clone()).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    pub(crate) fn frame(&self, recipient: &Client, ack: &[u8; ACK_LEN], message: &[u8]) -> Frame {
+        let destination = *recipient.identity.public_key().as_bytes();
+        let packet = self.packet(destination, ack, message);
+        Frame::new(PacketMode::Mix, packet).unwrap()
+    }
+
+    fn packet(&self, destination: [u8; 32], ack: &[u8; ACK_LEN], message: &[u8]) -> Vec<u8> {
         let hop = HopAddress::new(self.gateway.addresses.mix);
         let ack_hop = HopAddress::new(self.acks_to).to_padded19();
-        let plaintext = [&ack_hop[..], &[number; ACK_LEN], &message(number)].concat();
+        let plaintext = [&ack_hop[..], ack, message].concat();
         sphinx::build(
             Version::NYM_0_11,
             &[Hop {

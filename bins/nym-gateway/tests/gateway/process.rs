@@ -5,24 +5,25 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use nym_gateway::Addresses;
 use nym_packet::keys::public_key_from_base58;
 use tempfile::TempDir;
 
-use super::network::{Client, Contact, LastMixNode, NextHop, message};
+use super::network::{Client, Contact, LastMixNode, NextHop, message, soon};
 
-fn gateway(home: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn gateway(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nym-gateway"));
     command.arg("--home").arg(home).args(arguments);
     command
 }
 
-fn output(home: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn output(home: &Path, arguments: &[&str]) -> Output {
     gateway(home, arguments).output().unwrap()
 }
 
-fn init(home: &Path) {
+pub(crate) fn init(home: &Path) {
     let line = [
         "init",
         "--id",
@@ -49,19 +50,21 @@ fn init(home: &Path) {
 }
 
 /// A gateway in a process of its own, killed in the end.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    contact: Contact,
+    pub(crate) contact: Contact,
 }
 
 impl Process {
-    fn start(home: &Path) -> Self {
+    pub(crate) fn start(home: &Path) -> Self {
         let mut command = gateway(home, &["run", "--id", "one"]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// Starts the program with whatever else the command says.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut value = |name: &str| {
             let line = lines
@@ -92,8 +95,21 @@ impl Process {
         }
     }
 
+    /// Waits until the program has ended by itself.
+    pub(crate) async fn status(mut self) -> Option<i32> {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon("the program ends", ended).await
+    }
+
     /// As `kill -9` does.
-    fn kill(self) {
+    pub(crate) fn kill(self) {
         drop(self);
     }
 }
@@ -131,6 +147,58 @@ async fn acknowledged_message_survives_being_killed() {
         received.insert(session.push().await);
     }
     assert_eq!(received, (0..20).map(message).collect());
+}
+
+#[tokio::test]
+async fn operator_lists_and_removes_clients_beside_a_running_gateway() {
+    let home = TempDir::new().unwrap();
+    init(home.path());
+    let mut acks = NextHop::start().await;
+    let gateway = Process::start(home.path());
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::registered(&gateway.contact).await;
+    let name = alice.identity.public_key().to_string();
+    mix.send(&alice, 1);
+    acks.ack().await;
+    let answer = |line: &[&str]| {
+        let output = output(home.path(), line);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (code, list, error) = answer(&["clients", "list", "--id", "one"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(list.contains(&name), "{list}");
+    let (_, list, _) = answer(&["clients", "list", "--id", "one", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list[0]["address"], name);
+    assert_eq!(
+        (&list[0]["messages"], &list[0]["bytes"]),
+        (&1.into(), &1643.into())
+    );
+    let (_, stats, _) = answer(&["inbox", "stats", "--id", "one", "--json"]);
+    assert_eq!(
+        stats.trim(),
+        r#"{"clients":1,"clients_with_messages":1,"messages":1,"bytes":1643,"oldest_secs":0}"#
+    );
+
+    let (code, said, _) = answer(&["clients", "remove", "--id", "one", &name]);
+    assert_eq!(
+        (code, said),
+        (Some(0), format!("Removed {name}, and 1 messages\n"))
+    );
+    let (code, _, error) = answer(&["clients", "remove", "--id", "one", &name]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains(&format!("error: there is no client {name}")),
+        "{error}"
+    );
+    // The running gateway knows the client no more.
+    assert!(alice.log_in(&gateway.contact).await.is_err());
+    gateway.kill();
 }
 
 #[test]

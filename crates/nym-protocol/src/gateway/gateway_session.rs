@@ -32,7 +32,6 @@ use rand_core::CryptoRng;
 use super::auth::{AuthenticateRequest, ClientAddress};
 use super::control::{ClientControl, Credentials, HandshakeMessage, ServerControl};
 use super::handshake::{GatewayHandshake, HandshakeError, Progress};
-use super::mailbox::PushFrame;
 use super::shared_keys::SharedKeys;
 use crate::ws::WsMessage;
 
@@ -372,9 +371,9 @@ impl GatewaySession {
 
     /// Seals a message for the client; `None` unless the connection is authenticated.
     #[must_use]
-    pub fn seal_push(&self, message: &[u8]) -> Option<PushFrame> {
+    pub fn seal_push(&self, message: &[u8]) -> Option<WsMessage> {
         match &self.state {
-            State::Authenticated { keys, .. } => Some(PushFrame::new(keys.seal(message))),
+            State::Authenticated { keys, .. } => Some(WsMessage::Binary(keys.seal(message))),
             _ => None,
         }
     }

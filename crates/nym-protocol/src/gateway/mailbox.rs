@@ -3,8 +3,12 @@
 //! A gateway owes two things to everybody who sends: what it acknowledged is not lost, and what
 //! is lost is not acknowledged. The types here make the second a matter of compiling: a
 //! [`HeldAck`] gives up its packet only against a [`Proof`], and a proof comes only from a
-//! commit ([`deposit`]) or from a push that was written ([`PushFrame::written`]). A stored
-//! message, in turn, is removed only against the [`Written`] of its push.
+//! commit ([`Batch::commit`]) or from the client's answer to the ping behind a push
+//! ([`Mailbox::handle_pong`]). A stored message, in turn, is removed only against such an answer.
+//!
+//! [`Mailbox`] is the state of one client's messages between their arrival and that moment.
+
+mod state;
 
 use nym_packet::mix_packet::MixPacket;
 use nym_packet::symmetric::IV_LEN;
@@ -12,7 +16,8 @@ use thiserror::Error;
 
 use super::auth::ClientAddress;
 use super::shared_keys::SharedKeys;
-use crate::ws::WsMessage;
+
+pub use state::{Deposit, Mailbox, MailboxLimits, Reading, Taken, Work};
 
 /// How many used IVs a ledger remembers for each client. The oldest go first.
 ///
@@ -58,7 +63,7 @@ pub trait Inbox {
     /// What can go wrong in the storage.
     type Error: std::error::Error;
 
-    /// Adds a message at the end. It need not be durable before [`commit`](Self::commit).
+    /// Adds a message. It need not be durable before [`commit`](Self::commit).
     ///
     /// # Errors
     ///
@@ -66,6 +71,7 @@ pub trait Inbox {
     fn append(
         &mut self,
         client: &ClientAddress,
+        id: MessageId,
         message: &[u8],
     ) -> Result<(), DepositError<Self::Error>>;
 
@@ -76,7 +82,7 @@ pub trait Inbox {
     /// None of it may be taken for stored.
     fn commit(&mut self) -> Result<(), Self::Error>;
 
-    /// The oldest messages of a client after the given one, at most `count_max`.
+    /// The oldest messages of a client in a part of its inbox, at most `count_max`.
     ///
     /// # Errors
     ///
@@ -84,30 +90,37 @@ pub trait Inbox {
     fn read(
         &mut self,
         client: &ClientAddress,
-        after: Option<MessageId>,
+        part: Reading,
         count_max: usize,
     ) -> Result<Vec<StoredMessage>, Self::Error>;
 
-    /// Removes messages whose pushes were written.
+    /// Removes the messages that the client has, by its answer.
     ///
     /// # Errors
     ///
     /// The storage could not be written; the messages will be pushed once more.
-    fn remove(
-        &mut self,
-        client: &ClientAddress,
-        written: Vec<(MessageId, Written)>,
-    ) -> Result<(), Self::Error>;
+    fn remove(&mut self, client: &ClientAddress, answered: &Answered) -> Result<(), Self::Error>;
 }
 
-/// Where a stored message stands: later messages have greater numbers.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// When a message arrived: later messages have greater numbers. The first is 1.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct MessageId(pub u64);
+
+impl MessageId {
+    /// Greater than that of any message.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
+    /// That of the message which arrives next.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// A message that waits in an inbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoredMessage {
-    /// Its place.
+    /// Its number.
     pub id: MessageId,
     /// What to push.
     pub message: Vec<u8>,
@@ -128,97 +141,74 @@ pub enum DepositError<E: std::error::Error> {
     UnknownClient,
 }
 
-/// Stores messages with one commit and returns the proof, or the reason, for each.
-///
-/// # Errors
-///
-/// The commit failed: no message of the batch may be taken for stored.
-pub fn deposit<'a, I, B>(inbox: &mut I, batch: B) -> Result<Deposits<I::Error>, I::Error>
-where
-    I: Inbox,
-    B: IntoIterator<Item = (ClientAddress, &'a [u8])>,
-{
-    let appended: Vec<_> = batch
-        .into_iter()
-        .map(|(client, message)| inbox.append(&client, message))
-        .collect();
-    inbox.commit()?;
-    Ok(appended
-        .into_iter()
-        .map(|outcome| outcome.map(|()| Committed(())))
-        .collect())
+/// Messages that are stored with one commit, for one proof each.
+#[derive(Debug)]
+#[must_use = "what is not committed is not stored"]
+pub struct Batch<'a, I: Inbox> {
+    inbox: &'a mut I,
+    outcomes: Deposits<I::Error>,
 }
 
 /// What became of each message of a batch, in its order.
 pub type Deposits<E> = Vec<Result<Committed, DepositError<E>>>;
 
-/// Proof that a message is in the inbox to stay. Only [`deposit`] makes it.
-#[derive(Debug)]
-pub struct Committed(());
-
-/// Proof that a push was written to the client's socket. Only [`PushFrame::written`] makes it.
-#[derive(Debug)]
-pub struct Written(());
-
-/// A sealed push on its way to the socket.
-#[derive(Debug)]
-pub struct PushFrame(WsMessage);
-
-impl PushFrame {
-    pub(super) const fn new(frame: Vec<u8>) -> Self {
-        Self(WsMessage::Binary(frame))
+impl<'a, I: Inbox> Batch<'a, I> {
+    /// An empty batch.
+    pub const fn open(inbox: &'a mut I) -> Self {
+        let outcomes = Vec::new();
+        Self { inbox, outcomes }
     }
 
-    /// What to write.
-    #[must_use]
-    pub const fn message(&self) -> &WsMessage {
-        &self.0
+    /// Adds a message.
+    pub fn append(&mut self, client: &ClientAddress, id: MessageId, message: &[u8]) {
+        let appended = self.inbox.append(client, id, message);
+        // Nobody gets hold of the proof before the commit.
+        self.outcomes.push(appended.map(|()| Committed(())));
     }
 
-    /// Takes the message out, to write it, and leaves the claim on a proof.
-    pub fn into_parts(self) -> (WsMessage, UnwrittenPush) {
-        (self.0, UnwrittenPush(()))
+    /// The storage, to do something else between two messages.
+    pub const fn inbox(&mut self) -> &mut I {
+        self.inbox
     }
 
-    /// States that the frame was written and flushed.
-    #[must_use]
-    pub fn written(self) -> Written {
-        self.into_parts().1.written()
+    /// Commits, and returns the proof, or the reason, for each message.
+    ///
+    /// # Errors
+    ///
+    /// The commit failed: no message of the batch may be taken for stored.
+    pub fn commit(self) -> Result<Deposits<I::Error>, I::Error> {
+        self.inbox.commit()?;
+        Ok(self.outcomes)
     }
 }
 
-/// The claim on a proof for a push whose bytes were handed to the socket.
+/// Proof that a message is in the inbox to stay. Only [`Batch::commit`] gives it.
 #[derive(Debug)]
-#[must_use = "a push without a proof is stored and pushed again"]
-pub struct UnwrittenPush(());
+pub struct Committed(());
 
-impl UnwrittenPush {
-    /// States that the frame was written and flushed.
+/// Proof that a client has read everything up to some message. Only [`Mailbox::handle_pong`]
+/// gives it.
+#[derive(Debug)]
+pub struct Answered {
+    through: MessageId,
+}
+
+impl Answered {
+    /// The last of the messages that the client has read. All stored messages with smaller
+    /// numbers have been pushed on the same connection.
     #[must_use]
-    pub const fn written(self) -> Written {
-        Written(())
+    pub const fn through(&self) -> MessageId {
+        self.through
     }
 }
 
 /// Why an acknowledgement may leave.
-#[derive(Debug)]
-pub enum Proof {
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// The client has the message.
+    Answered(&'a Answered),
     /// The message is in the inbox.
-    Committed(Committed),
-    /// The client's socket has the message.
-    Written(Written),
-}
-
-impl From<Committed> for Proof {
-    fn from(proof: Committed) -> Self {
-        Self::Committed(proof)
-    }
-}
-
-impl From<Written> for Proof {
-    fn from(proof: Written) -> Self {
-        Self::Written(proof)
-    }
+    Committed(&'a Committed),
 }
 
 /// The acknowledgement that came with a message (its SURB-ACK), under lock until the message is
@@ -233,9 +223,15 @@ impl HeldAck {
         Self(packet)
     }
 
+    /// Whether somebody waits for it.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Gives the packet to send, if there is one.
     #[must_use]
-    pub fn release(self, _proof: &Proof) -> Option<MixPacket> {
+    pub fn release(self, _proof: Proof<'_>) -> Option<MixPacket> {
         self.0
     }
 }

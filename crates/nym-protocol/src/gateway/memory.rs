@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::auth::ClientAddress;
 use super::mailbox::{
-    DepositError, Inbox, Ledger, MessageId, StoredMessage, USED_IVS_MAX, Written,
+    Answered, DepositError, Inbox, Ledger, MessageId, Reading, StoredMessage, USED_IVS_MAX,
 };
 use super::shared_keys::SharedKeys;
 
@@ -17,14 +17,13 @@ use super::shared_keys::SharedKeys;
 pub struct MemoryStore {
     clients: BTreeMap<ClientAddress, Client>,
     messages_per_client_max: usize,
-    next_id: u64,
 }
 
 #[derive(Debug)]
 struct Client {
     keys: Zeroizing<[u8; SharedKeys::LEN]>,
     used_ivs: VecDeque<[u8; IV_LEN]>,
-    messages: VecDeque<StoredMessage>,
+    messages: BTreeMap<MessageId, Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -34,7 +33,6 @@ impl MemoryStore {
         Self {
             clients: BTreeMap::new(),
             messages_per_client_max,
-            next_id: 0,
         }
     }
 }
@@ -88,6 +86,7 @@ impl Inbox for MemoryStore {
     fn append(
         &mut self,
         client: &ClientAddress,
+        id: MessageId,
         message: &[u8],
     ) -> Result<(), DepositError<Infallible>> {
         let client = self
@@ -97,12 +96,7 @@ impl Inbox for MemoryStore {
         if client.messages.len() >= self.messages_per_client_max {
             return Err(DepositError::Full);
         }
-        self.next_id += 1;
-        let id = MessageId(self.next_id);
-        client.messages.push_back(StoredMessage {
-            id,
-            message: message.to_vec(),
-        });
+        client.messages.insert(id, message.to_vec());
         Ok(())
     }
 
@@ -113,30 +107,26 @@ impl Inbox for MemoryStore {
     fn read(
         &mut self,
         client: &ClientAddress,
-        after: Option<MessageId>,
+        part: Reading,
         count_max: usize,
     ) -> Result<Vec<StoredMessage>, Infallible> {
         let waiting = self
             .clients
             .get(client)
             .into_iter()
-            .flat_map(|client| &client.messages);
+            .flat_map(|client| client.messages.range(part.after.next()..part.before));
         Ok(waiting
-            .filter(|stored| after.is_none_or(|after| stored.id > after))
             .take(count_max)
-            .cloned()
+            .map(|(id, message)| StoredMessage {
+                id: *id,
+                message: message.clone(),
+            })
             .collect())
     }
 
-    fn remove(
-        &mut self,
-        client: &ClientAddress,
-        written: Vec<(MessageId, Written)>,
-    ) -> Result<(), Infallible> {
+    fn remove(&mut self, client: &ClientAddress, answered: &Answered) -> Result<(), Infallible> {
         if let Some(client) = self.clients.get_mut(client) {
-            client
-                .messages
-                .retain(|stored| !written.iter().any(|(id, _)| *id == stored.id));
+            client.messages.retain(|id, _| *id > answered.through());
         }
         Ok(())
     }
@@ -144,8 +134,9 @@ impl Inbox for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mailbox::{PushFrame, deposit};
+    use super::super::mailbox::{Batch, Deposits, Mailbox, MailboxLimits, Work};
     use super::*;
+    use crate::gateway::ConnectionId;
 
     const CLIENT: ClientAddress = ClientAddress::from_bytes([1; 32]);
 
@@ -157,9 +148,35 @@ mod tests {
         store
     }
 
-    fn texts(store: &mut MemoryStore, after: Option<MessageId>) -> Vec<Vec<u8>> {
+    fn put(store: &mut MemoryStore, messages: &[(u64, &[u8])]) -> Deposits<Infallible> {
+        let mut batch = Batch::open(store);
+        for (id, message) in messages {
+            batch.append(&CLIENT, MessageId(*id), message);
+        }
+        batch.commit().unwrap()
+    }
+
+    /// The client's answer to a push of everything that is stored.
+    fn answer(store: &mut MemoryStore, count_max: usize) -> Answered {
+        let (connection, limits) = (ConnectionId(1), MailboxLimits::default());
+        let mut mailbox = Mailbox::default();
+        mailbox.handle_login(connection);
+        let Work::Read(reading) = mailbox.poll_work(connection, &limits) else {
+            panic!("a login reads the inbox");
+        };
+        let read = store.read(&CLIENT, reading, count_max).unwrap();
+        let last = read.last().map(|stored| stored.id);
+        let ping = mailbox.handle_read(connection, reading, last).unwrap();
+        mailbox.handle_pong(connection, ping).unwrap().proof
+    }
+
+    fn texts(store: &mut MemoryStore, after: u64) -> Vec<Vec<u8>> {
+        let part = Reading {
+            after: MessageId(after),
+            before: MessageId::MAX,
+        };
         store
-            .read(&CLIENT, after, 10)
+            .read(&CLIENT, part, 10)
             .unwrap()
             .into_iter()
             .map(|stored| stored.message)
@@ -167,26 +184,24 @@ mod tests {
     }
 
     #[test]
-    fn messages_keep_their_order_until_their_pushes_are_written() {
+    fn messages_keep_their_order_until_the_client_has_them() {
         let mut store = store();
-        let batch: [(_, &[u8]); 3] = [(CLIENT, b"a"), (CLIENT, b"b"), (CLIENT, b"c")];
-        let outcomes = deposit(&mut store, batch).unwrap();
+        let outcomes = put(&mut store, &[(2, b"b"), (1, b"a"), (3, b"c")]);
         assert!(matches!(
             outcomes[..],
             [Ok(_), Ok(_), Err(DepositError::Full)]
         ));
-        let stored = store.read(&CLIENT, None, 1).unwrap().remove(0);
-        assert_eq!(texts(&mut store, Some(stored.id)), [b"b"]);
-        let written = PushFrame::new(stored.message).written();
-        store.remove(&CLIENT, vec![(stored.id, written)]).unwrap();
-        assert_eq!(texts(&mut store, None), [b"b"]);
+        assert_eq!(texts(&mut store, 1), [b"b"]);
+        let answered = answer(&mut store, 1);
+        store.remove(&CLIENT, &answered).unwrap();
+        assert_eq!(texts(&mut store, 0), [b"b"]);
     }
 
     #[test]
     fn stranger_has_no_inbox() {
         let stranger = ClientAddress::from_bytes([9; 32]);
         assert_eq!(
-            store().append(&stranger, b"x"),
+            store().append(&stranger, MessageId(1), b"x"),
             Err(DepositError::UnknownClient)
         );
     }
@@ -194,14 +209,14 @@ mod tests {
     #[test]
     fn new_keys_keep_the_messages_and_forget_the_ivs() {
         let mut store = store();
-        deposit(&mut store, [(CLIENT, b"a".as_slice())]).unwrap();
+        put(&mut store, &[(1, b"a")]);
         assert_eq!(store.use_iv(&CLIENT, &[1; 16]), Ok(true));
         assert_eq!(store.use_iv(&CLIENT, &[1; 16]), Ok(false));
         store
             .store_keys(&CLIENT, &SharedKeys::from_bytes(&[3; 32]))
             .unwrap();
         assert_eq!(store.use_iv(&CLIENT, &[1; 16]), Ok(true));
-        assert_eq!(texts(&mut store, None), [b"a"]);
+        assert_eq!(texts(&mut store, 0), [b"a"]);
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn registered_client_comes_back_sends_and_receives() {
     );
 
     let push = gateway.session.seal_push(b"hello").unwrap();
-    client.handle_message(push.message().clone());
+    client.handle_message(push);
     assert!(matches!(client.poll_event(), Some(Event::Push(push)) if push == b"hello"));
 }
 

@@ -177,8 +177,28 @@ async fn pings_are_answered_by_a_peer_that_reads() {
             for _ in 0..2 {
                 incoming.push(client.receive().await.unwrap().unwrap());
             }
-            assert!(incoming.contains(&Incoming::Pong), "{incoming:?}");
+            assert!(incoming.contains(&Incoming::Pong(None)), "{incoming:?}");
         } => {}
+    }
+}
+
+#[tokio::test]
+async fn numbered_ping_is_answered_behind_what_was_sent_before_it() {
+    let (mut client, mut server) = default_pair().await;
+    client
+        .send_all_and_ping([text("one"), text("two")], 0x0102_0304_0506_0708)
+        .await
+        .unwrap();
+    for expected in ["one", "two"] {
+        let received = server.receive().await.unwrap();
+        assert_eq!(received, Some(Incoming::Message(text(expected))));
+    }
+    let reading = async { while let Ok(Some(_)) = server.receive().await {} };
+    tokio::select! {
+        () = reading => unreachable!("the client keeps its connection"),
+        pong = client.receive() => {
+            assert_eq!(pong.unwrap(), Some(Incoming::Pong(Some(0x0102_0304_0506_0708))));
+        }
     }
 }
 

@@ -94,7 +94,7 @@ fn push(value: &Value) {
         other => panic!("unknown kind `{other}`"),
     }
     let sealed = gateway(&keys).seal_push(&plaintext).unwrap();
-    assert_eq!(*sealed.message(), WsMessage::Binary(frame.clone()));
+    assert_eq!(sealed, WsMessage::Binary(frame.clone()));
     let mut client = client(&keys);
     client.handle_message(WsMessage::Binary(frame));
     assert!(matches!(client.poll_event(), Some(Event::Push(push)) if push == plaintext));
