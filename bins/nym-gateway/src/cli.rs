@@ -1,25 +1,32 @@
 //! The command line.
 
 mod operator;
+mod reload;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use nym_daemon::config;
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
-use nym_daemon::logging::{self, LogFormat};
+use nym_daemon::logging::{self, LogControl, LogFormat};
+use nym_daemon::raise_open_files;
+use nym_daemon::reload::ReloadRequests;
 use nym_daemon::shutdown::{Shutdown, Signal};
 use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
 
-use crate::config::{Config, FileConfig, Overrides};
+use crate::config::{Config, Overrides};
 use crate::init::{InitError, InitOptions, Initialised, init};
 use crate::store::StoreError;
 use crate::{Gateway, GatewayError};
 
+use self::reload::Reloader;
+
 pub use self::operator::{ClientsCommand, InboxCommand, RemoveArgs, ViewArgs};
+
+/// Files that a gateway needs besides its connections: database, pages, validators.
+const OTHER_FILES: usize = 300;
 
 /// A mailbox for the clients of a mixnet
 ///
@@ -31,7 +38,8 @@ pub use self::operator::{ClientsCommand, InboxCommand, RemoveArgs, ViewArgs};
     version = nym_daemon::version!(),
     after_help = "Examples:\n  \
         nym-gateway init --id one --host 203.0.113.7 --validators http://198.51.100.1:1317\n  \
-        nym-gateway run --id one\n  \
+        nym-gateway run --id one --log-format json\n  \
+        nym-gateway config check --id one\n  \
         nym-gateway inbox stats --id one\n\n\
         Exit status: 0 success, 1 failure, 2 usage or configuration, 130 interrupted"
 )]
@@ -60,12 +68,30 @@ pub enum Command {
     Init(InitArgs),
     /// Serve clients until interrupted
     Run(RunArgs),
+    /// See whether the configuration makes sense
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// See or remove registered clients, beside a running gateway or without one
     #[command(subcommand)]
     Clients(ClientsCommand),
     /// See what waits for clients, beside a running gateway or without one
     #[command(subcommand)]
     Inbox(InboxCommand),
+}
+
+/// `config`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration as `run` does, and tell what is wrong with it
+    Check(CheckArgs),
+}
+
+/// `config check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Name of the gateway
+    #[arg(long, value_name = "ID")]
+    pub id: Id,
 }
 
 /// `init`.
@@ -162,11 +188,12 @@ impl CommonArgs {
 ///
 /// A [`Failure`] to show to the person who typed it.
 pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
+    let logs = logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
     let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
     match cli.command {
         Command::Init(args) => set_up(args, home),
-        Command::Run(args) => serve(args, &home).await,
+        Command::Run(args) => serve(args, &home, logs).await,
+        Command::Config(ConfigCommand::Check(args)) => check(&args, &home),
         Command::Clients(command) => operator::clients(command, &home),
         Command::Inbox(InboxCommand::Stats(args)) => operator::inbox_stats(&args, &home),
     }
@@ -217,19 +244,28 @@ fn explain_init(error: &InitError) -> Failure {
     }
 }
 
-async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
-    let files = existing(home, &args.id)?;
-    let mut loaded = config::load::<FileConfig>(&files.config_file()).map_err(Failure::usage)?;
-    loaded.value.apply(&args.common.into_overrides(args.host));
-    let config = Config::from_file(loaded).map_err(Failure::usage)?;
+fn check(args: &CheckArgs, home: &Home) -> Result<ExitCode, Failure> {
+    let file = existing(home, &args.id)?.config_file();
+    reload::read(&file, &Overrides::default())?;
+    say(&format!("{} makes sense\n", file.display()));
+    Ok(ExitCode::Success)
+}
+
+async fn serve(args: RunArgs, home: &Home, logs: LogControl) -> Result<ExitCode, Failure> {
+    let file = existing(home, &args.id)?.config_file();
+    let overrides = args.common.into_overrides(args.host);
+    let (config, filter) = reload::read(&file, &overrides)?;
+    logs.set_filter(&filter).map_err(Failure::usage)?;
     if !config.keys.exist() {
         let path = config.keys.private_identity.display();
         return Err(Failure::usage(format!("there is no key file {path}"))
             .advice("restore it, or make a new gateway with `nym-gateway init`"));
     }
 
+    warn_of_few_files(&config);
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
-    let gateway = Gateway::bind(config)
+    let reload_requests = ReloadRequests::on_signal().map_err(cannot("watch for signals"))?;
+    let gateway = Gateway::bind(config.clone())
         .await
         .map_err(|error| explain(&error))?;
     let addresses = gateway.addresses();
@@ -248,13 +284,36 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
         addresses.clients,
         pages.unwrap_or_default(),
     ));
-    gateway
-        .run(shutdown.token())
-        .await
-        .map_err(|error| explain(&error))?;
+    let reloader = Reloader {
+        file,
+        overrides,
+        started_with: config,
+        control: gateway.control(),
+        logs,
+    };
+    // Reloading takes something over at once or not at all, so it can be dropped at any time.
+    tokio::select! {
+        ended = gateway.run(shutdown.token()) => ended.map_err(|error| explain(&error))?,
+        () = reloader.run(reload_requests) => {}
+    }
     match shutdown.signal() {
         Some(Signal::Interrupt) => Ok(ExitCode::Interrupted),
         _ => Ok(ExitCode::Success),
+    }
+}
+
+/// Tells if the limit on open files is less than what may be needed.
+fn warn_of_few_files(config: &Config) {
+    let links = config.links + config.connections.max_connections;
+    let needed = config.client_connections + links + OTHER_FILES;
+    match raise_open_files() {
+        Some(limit) if limit < u64::try_from(needed).unwrap_or(u64::MAX) => tracing::warn!(
+            limit,
+            needed,
+            "fewer open files are allowed than connections: raise LimitNOFILE or ulimit -Hn, or \
+             lower client_connections and incoming_links"
+        ),
+        _ => {}
     }
 }
 

@@ -28,7 +28,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{ClientLimits, LiveLimits};
-use crate::mailroom::{Mailroom, Tally, add, add_many};
+use crate::mailroom::{Desk, Mailroom, Tally, add, add_many};
 use crate::origins::{Origins, Visit};
 use crate::rate::Bucket;
 use crate::roster::Line;
@@ -62,7 +62,7 @@ impl Reception {
             add(&tally.connections_refused);
             return;
         };
-        add(&tally.connections_accepted);
+        let _connected = Connected::count(&self.mailroom.desk);
         let accepted = WebSocket::accept(stream, limits.websocket);
         let socket = match shutdown.run_until_cancelled(accepted).await {
             Some(Ok((socket, _))) => socket,
@@ -75,6 +75,22 @@ impl Reception {
         let mut task = ConnectionTask::new(self, visit, socket, connection);
         let end = task.run(&shutdown).await;
         task.finish(end).await;
+    }
+}
+
+/// A connection that is counted until it is dropped.
+struct Connected(Arc<Desk>);
+
+impl Connected {
+    fn count(desk: &Arc<Desk>) -> Self {
+        add(&desk.tally.connections_accepted);
+        Self(Arc::clone(desk))
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        add(&self.0.tally.connections_ended);
     }
 }
 

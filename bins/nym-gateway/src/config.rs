@@ -13,6 +13,7 @@ use nym_protocol::validator::ValidatorUrl;
 use nym_transport::connections::ConnectionsConfig;
 use nym_transport::listener::ListenerLimits;
 
+use crate::control::Reloadable;
 use crate::limits::ClientLimits;
 use crate::store::Quotas;
 
@@ -49,7 +50,7 @@ pub const STATS_UPDATE_EVERY_DEFAULT: Duration = Duration::from_secs(30);
 pub const STATS_LOG_EVERY_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Everything that a gateway needs to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The host that others reach this gateway by: an IP address or DNS name without a port.
     pub announce_host: String,
@@ -63,6 +64,8 @@ pub struct Config {
     pub connections: ConnectionsConfig,
     /// The file of the database.
     pub database: PathBuf,
+    /// How long the gateway still takes connections after it has said that it stops.
+    pub drain_delay: Duration,
     /// Where the operator's pages are, if anywhere; port 0 takes a free one.
     pub http_address: Option<SocketAddr>,
     /// Name of the gateway on this machine.
@@ -95,6 +98,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// What can change while the gateway runs.
+    #[must_use]
+    pub const fn reloadable(&self) -> Reloadable {
+        Reloadable {
+            client_limits: self.client_limits,
+            quotas: self.quotas,
+        }
+    }
+
     /// A gateway for tests and private networks: on 127.0.0.1 at free ports, keys and database
     /// in `data`, a directory that must exist.
     #[must_use]
@@ -106,6 +118,7 @@ impl Config {
             clients_port: 0,
             connections: ConnectionsConfig::default(),
             database: data.join(file::DATABASE),
+            drain_delay: Duration::ZERO,
             http_address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
             id: id.to_owned(),
             keys: KeyPaths::in_directory(data),

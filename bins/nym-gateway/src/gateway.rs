@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nym_daemon::clock::Clock;
-use nym_daemon::entropy;
 use nym_daemon::http::{HttpLimits, HttpServer};
 use nym_daemon::keys::KeyFileError;
+use nym_daemon::metrics::Metrics;
+use nym_daemon::pages::{self, Readiness};
+use nym_daemon::{entropy, raise_open_files};
 use nym_node::announce::Announcer;
 use nym_node::counters::Counters;
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::NodeKeys;
+use nym_node::metrics::NodeMetrics;
 use nym_node::pipeline::{self, Parts, PipelineError, Role};
 use nym_node::processor::{MAX_DELAY, Processor};
 use nym_node::replay_journal::{ReplayJournalError, ReplayMemory};
@@ -33,8 +36,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client_connection::Reception;
 use crate::config::Config;
+use crate::control::GatewayControl;
 use crate::limits::LiveLimits;
 use crate::mailroom::{Desk, Exit, Mailroom};
+use crate::metrics::GatewayMetrics;
 use crate::store::{Store, StoreError, StoreThread};
 
 /// How long packets and acknowledgements that are queued may take when the gateway stops.
@@ -100,6 +105,7 @@ pub enum GatewayError {
 pub struct Gateway {
     clock: Clock,
     config: Config,
+    control: GatewayControl,
     keys: NodeKeys,
     mix: Listener,
     clients: Listener,
@@ -151,9 +157,13 @@ impl Gateway {
             clock.now(),
             &mut entropy(),
         )?;
+        // Where it cannot be raised, it bounds the connections.
+        let _ = raise_open_files();
+        let control = GatewayControl::new(config.reloadable());
         Ok(Self {
             clock,
             config,
+            control,
             keys,
             mix,
             clients,
@@ -162,6 +172,12 @@ impl Gateway {
             replay,
             store,
         })
+    }
+
+    /// A handle to change what can change while the gateway runs.
+    #[must_use]
+    pub fn control(&self) -> GatewayControl {
+        self.control.clone()
     }
 
     /// Where the gateway listens.
@@ -216,6 +232,7 @@ impl Gateway {
         let Self {
             clock,
             config,
+            control,
             keys,
             mix,
             clients,
@@ -242,13 +259,28 @@ impl Gateway {
             store,
         };
 
-        // Whatever ends first, by the shutdown or by an error, ends the others.
-        let stop = shutdown.child_token();
+        // Whatever ends first, by the shutdown or by an error, ends the others; the pages are the
+        // last, so that they tell of the stop until it is over.
+        let (stop, close_pages) = (CancellationToken::new(), CancellationToken::new());
+        let readiness = Readiness::default();
         let mut tasks = JoinSet::new();
+        let (drain, delay) = (readiness.clone(), config.drain_delay);
+        let token = stop.clone();
+        tasks.spawn(async move {
+            drain.drain(shutdown, delay, token).await;
+            Ok(())
+        });
+        let limits = LiveLimits::new(config.client_limits);
+        let changes = control.run(limits.clone(), mailroom.store.clone(), stop.clone());
+        let figures = Arc::clone(&desk).watch_store(mailroom.store.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::join!(changes, figures);
+            Ok(())
+        });
         let reception = Reception {
             clock,
             identity: Arc::clone(&identity),
-            limits: LiveLimits::new(config.client_limits),
+            limits,
             mailroom: mailroom.clone(),
             origins: Arc::default(),
         };
@@ -289,8 +321,16 @@ impl Gateway {
                 location,
                 ..Description::default()
             };
-            let pages = crate::http::router(counters.clone(), description, announced, desk);
-            let token = stop.clone();
+            let node = NodeMetrics {
+                counters: counters.clone(),
+                connections: connections.clone(),
+                announced: announced.clone(),
+            };
+            let gateway = GatewayMetrics(Arc::clone(&desk));
+            let metrics = Metrics::new(vec![Box::new(gateway), Box::new(node)]);
+            let pages = crate::http::router(counters.clone(), description, announced, desk)
+                .merge(pages::router(readiness.clone(), metrics));
+            let token = close_pages.clone();
             tasks.spawn(async move { http.run(pages, token).await.map_err(GatewayError::Http) });
         }
         let token = stop.clone();
@@ -300,9 +340,14 @@ impl Gateway {
             Ok(())
         });
 
+        readiness.set_ready();
+        tracing::info!("serving");
         let mut outcome = Ok(());
         while let Some(ended) = tasks.join_next().await {
             stop.cancel();
+            if tasks.len() <= 1 {
+                close_pages.cancel();
+            }
             // A task that panicked has told so; the gateway does not go on without it.
             let ended = ended.unwrap_or(Err(GatewayError::Pipeline(PipelineError)));
             outcome = outcome.and(ended);

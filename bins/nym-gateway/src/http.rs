@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /health` | `{"status":"up","announced":…}` |
 //! | `GET /stats` | packets, as a mix node counts them; `?debug=true` per next hop |
+//! | `GET /ready`, `GET /metrics` | see [`nym_daemon::pages`] |
 //! | `GET /clients` | clients and their messages, see [`GatewayCounts`](crate::GatewayCounts) |
 //!
 //! Sums only: nothing here tells who talks to whom.

@@ -49,17 +49,20 @@
 pub mod cli;
 mod client_connection;
 pub mod config;
+mod control;
 mod gateway;
 mod http;
 mod init;
 pub mod limits;
 mod mailroom;
+mod metrics;
 mod origins;
 mod rate;
 mod roster;
 mod store;
 
 pub use crate::config::Config;
+pub use crate::control::{GatewayControl, Reloadable};
 pub use crate::gateway::{Addresses, Gateway, GatewayError, run};
 pub use crate::init::{InitError, InitOptions, Initialised, init};
 pub use crate::limits::{AddressLimits, ClientLimits};

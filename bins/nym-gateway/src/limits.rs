@@ -1,5 +1,5 @@
 //! Bounds of what clients may do, and their defaults. All of them can change while the gateway
-//! runs ([`LiveLimits`]).
+//! runs (`LiveLimits`).
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -110,6 +110,10 @@ pub(crate) struct LiveLimits(Arc<RwLock<ClientLimits>>);
 impl LiveLimits {
     pub(crate) fn new(limits: ClientLimits) -> Self {
         Self(Arc::new(RwLock::new(limits)))
+    }
+
+    pub(crate) fn set(&self, limits: ClientLimits) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     pub(crate) fn now(&self) -> ClientLimits {

@@ -144,6 +144,17 @@ impl ServiceTime {
     }
 }
 
+/// What is stored, in numbers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Figures {
+    /// Clients that are registered.
+    pub(crate) clients: u64,
+    /// Messages in all inboxes.
+    pub(crate) messages: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
 /// Acknowledged messages that the operator's settings had dropped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Losses {
@@ -194,6 +205,29 @@ impl Store {
         let query = "SELECT COALESCE(MAX(id), 0) FROM messages";
         let last = self.database.query_row(query, [], |row| row.get(0))?;
         Ok(MessageId(last))
+    }
+
+    /// From here on these are the quotas.
+    pub(crate) const fn set_quotas(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
+    }
+
+    /// What is stored now. Takes a look at every client.
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            clients: u64::try_from(self.clients.len()).unwrap_or(u64::MAX),
+            messages: self
+                .clients
+                .values()
+                .map(|client| client.message_count)
+                .sum(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// The time now, for measuring how long something takes.
+    fn now(&self) -> Timestamp {
+        self.service.clock.now()
     }
 
     /// What was lost by the operator's settings since the last call.

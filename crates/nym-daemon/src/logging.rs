@@ -75,14 +75,14 @@ pub struct LogControl {
 }
 
 impl LogControl {
-    /// Sets the filter that a configuration file names, or the default one, unless the flag or
-    /// `RUST_LOG` has named one: those win over the file.
+    /// Sets the filter that a configuration file names, unless the flag or `RUST_LOG` has named
+    /// one: those win over the file.
     ///
     /// # Errors
     ///
     /// [`LoggingError::InvalidFilter`]; the filter is as it was.
-    pub fn set_filter(&self, filter: Option<&str>) -> Result<(), LoggingError> {
-        let filter = parse_filter(filter.unwrap_or(DEFAULT_FILTER))?;
+    pub fn set_filter(&self, filter: &str) -> Result<(), LoggingError> {
+        let filter = parse_filter(filter)?;
         if !self.is_fixed {
             // Fails only when there is no subscriber any more, and so nothing to filter.
             let _ = self.handle.reload(filter);

@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
+use nym_daemon::logging::DEFAULT_FILTER;
 use nym_node::keys::KeyPaths;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::PROTOCOL_VERSION;
@@ -48,9 +49,9 @@ pub struct FileConfig {
     pub gateway: GatewaySection,
     /// What it keeps for clients, and where.
     pub clients_endpoint: ClientsSection,
-    /// Nothing so far.
-    #[serde(default, skip_serializing)]
-    pub logging: EmptySection,
+    /// What is logged.
+    #[serde(default)]
+    pub logging: LoggingSection,
     /// Times and bounds that 0.11 gateways know.
     #[serde(default)]
     pub debug: DebugSection,
@@ -106,10 +107,24 @@ pub struct ClientsSection {
     pub inboxes_directory: Option<PathBuf>,
 }
 
-/// A section without keys.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct EmptySection {}
+/// Section `logging`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
+pub struct LoggingSection {
+    pub filter: String,
+}
+
+impl Default for LoggingSection {
+    fn default() -> Self {
+        Self {
+            filter: DEFAULT_FILTER.to_owned(),
+        }
+    }
+}
 
 /// Section `debug`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -173,6 +188,7 @@ pub struct LimitsSection {
     pub login_timeout: HumanDuration,
     pub ping_after: HumanDuration,
     pub silent_after: HumanDuration,
+    pub drain_delay: HumanDuration,
     pub clients: usize,
     pub inbox_messages: u64,
     pub inbox_bytes: u64,
@@ -213,6 +229,7 @@ impl Default for LimitsSection {
             login_timeout: LOGIN_TIMEOUT.into(),
             ping_after: PING_AFTER_DEFAULT.into(),
             silent_after: DEAD_AFTER_DEFAULT.into(),
+            drain_delay: HumanDuration::from_secs(0),
             clients: quotas.clients_max,
             inbox_messages: quotas.messages_per_client_max,
             inbox_bytes: quotas.bytes_per_client_max,
@@ -299,7 +316,7 @@ impl FileConfig {
                 ledger_path: data.join(DATABASE),
                 inboxes_directory: None,
             },
-            logging: EmptySection::default(),
+            logging: LoggingSection::default(),
             debug: DebugSection::default(),
             limits: LimitsSection::default(),
         }
@@ -480,6 +497,14 @@ const COMMENTS: &[(&str, &str)] = &[
         "silent_after",
         "Silence after which a connection is closed; longer than ping_after.",
     ),
+    (
+        "drain_delay",
+        "Time between the first word of a stop, on the page /ready, and the stop itself.",
+    ),
+    (
+        "filter",
+        "What is logged: \"info\", or \"warn,nym_transport=debug\". --log and RUST_LOG win.",
+    ),
     ("clients", "Registered clients at most."),
     (
         "inbox_messages",
@@ -560,6 +585,7 @@ impl Config {
                 ..ConnectionsConfig::default()
             },
             database: clients_endpoint.ledger_path,
+            drain_delay: limits.drain_delay.get(),
             http_address: http_address(&gateway.http_api_address, &source)?,
             id: gateway.id,
             keys,

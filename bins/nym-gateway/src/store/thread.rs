@@ -1,6 +1,7 @@
 //! The thread that owns the database.
 
 use std::thread;
+use std::time::Duration;
 
 use nym_protocol::gateway::mailbox::{
     Answered, Batch, Committed, Deposit, DepositError, Deposits, HeldAck, MessageId, Reading,
@@ -9,7 +10,7 @@ use nym_protocol::gateway::mailbox::{
 use nym_protocol::gateway::{ClientAddress, Inbox as _, Ledger as _, SharedKeys};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Losses, Store, StoreError};
+use super::{Figures, Losses, Quotas, Store, StoreError};
 
 /// Commands that wait at most; who has one more waits. Deposits of regular messages are 1.7 MB.
 const COMMANDS_QUEUED: usize = 1_024;
@@ -30,6 +31,8 @@ pub(crate) enum Stored {
 /// What the thread has to tell.
 #[derive(Debug)]
 pub(crate) enum StoreEvent {
+    /// A commit was made, which took so long.
+    Committed(Duration),
     /// The database is damaged; the gateway cannot go on.
     Damaged(StoreError),
     /// Acknowledged messages were dropped, as the operator's settings say.
@@ -51,6 +54,9 @@ enum Command {
         client: ClientAddress,
         deposit: Deposit,
     },
+    Figures {
+        reply: Reply<Figures>,
+    },
     LookUp {
         client: ClientAddress,
         reply: Reply<Option<SharedKeys>>,
@@ -65,6 +71,7 @@ enum Command {
         client: ClientAddress,
         answered: Answered,
     },
+    SetQuotas(Quotas),
     StoreKeys {
         client: ClientAddress,
         keys: SharedKeys,
@@ -131,6 +138,17 @@ impl StoreHandle {
         deposit: Deposit,
     ) -> Result<(), StoreClosed> {
         let command = Command::Deposit { client, deposit };
+        self.0.send(command).await.map_err(|_| StoreClosed)
+    }
+
+    /// What is stored.
+    pub(crate) async fn figures(&self) -> Result<Result<Figures, StoreError>, StoreClosed> {
+        self.ask(|reply| Command::Figures { reply }).await
+    }
+
+    /// Changes how much is kept from here on. What is stored already stays.
+    pub(crate) async fn set_quotas(&self, quotas: Quotas) -> Result<(), StoreClosed> {
+        let command = Command::SetQuotas(quotas);
         self.0.send(command).await.map_err(|_| StoreClosed)
     }
 
@@ -239,6 +257,10 @@ impl Pending {
                 batch.append(&client, id, &message);
                 self.deposits.push((client, id, ack));
             }
+            Command::Figures { reply } => {
+                let _ = reply.send(Ok(batch.inbox().figures()));
+            }
+            Command::SetQuotas(quotas) => batch.inbox().set_quotas(quotas),
             Command::LookUp { client, reply } => {
                 let found = batch.inbox().shared_keys(&client);
                 self.answer(reply, found);
@@ -300,7 +322,12 @@ impl Worker {
                 // What fails here is told by the commit.
                 let _ = batch.inbox().expire();
             }
+            let began = batch.inbox().now();
             let outcomes = batch.commit();
+            if outcomes.is_ok() && !pending.is_empty() {
+                let took = self.store.now().saturating_duration_since(began);
+                (self.on_event)(StoreEvent::Committed(took));
+            }
             self.finish(pending, outcomes);
         }
     }

@@ -6,6 +6,7 @@ mod attacks;
 mod faults;
 mod kill;
 mod network;
+mod operator;
 mod process;
 mod wire;
 

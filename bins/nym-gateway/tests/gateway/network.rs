@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nym_gateway::{Addresses, Config, Gateway, GatewayError, Inspector};
+use nym_gateway::{
+    Addresses, Config, Gateway, GatewayControl, GatewayError, Inspector, Reloadable,
+};
 use nym_packet::address::HopAddress;
 use nym_packet::frame::{Frame, PacketMode};
 use nym_packet::geometry::PacketSize;
@@ -51,6 +53,8 @@ pub(crate) struct Contact {
 /// A gateway in this process, with its directory.
 pub(crate) struct Running {
     pub(crate) contact: Contact,
+    pub(crate) control: GatewayControl,
+    pub(crate) reloadable: Reloadable,
     shutdown: CancellationToken,
     task: JoinSet<Result<(), GatewayError>>,
     directory: TempDir,
@@ -71,21 +75,37 @@ impl Running {
         // With one worker, packets of one link are processed in their order.
         config.workers = std::num::NonZeroUsize::MIN;
         change(&mut config);
+        let reloadable = config.reloadable();
         let gateway = Gateway::bind(config).await.unwrap();
         let contact = Contact {
             addresses: gateway.addresses(),
             identity: gateway.identity(),
             sphinx_key: gateway.sphinx_key(),
         };
+        let control = gateway.control();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(gateway.run(shutdown.clone()));
         Self {
             contact,
+            control,
+            reloadable,
             shutdown,
             task,
             directory,
         }
+    }
+
+    /// As SIGTERM does.
+    pub(crate) fn ask_to_stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Status and text of one of the operator's pages.
+    pub(crate) async fn page(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.contact.addresses.http.unwrap());
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Stops the gateway and starts another one with its files.
