@@ -3,7 +3,7 @@
 //! | Request | Answer |
 //! |---|---|
 //! | `GET /ready` | 200 `{"ready":true}`, or 503 with the reason while the program starts or stops |
-//! | `GET /metrics` | [`Metrics`](crate::metrics::Metrics), in the text format of OpenMetrics |
+//! | `GET /metrics` | [`Metrics`], in the text format of OpenMetrics |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
