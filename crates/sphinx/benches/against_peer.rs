@@ -1,22 +1,24 @@
-//! What a packet costs, here and in `sphinx-packet` 0.8.0: `cargo bench -p sphinx`
+//! What a packet costs, here and in `sphinx-packet` 0.8.0: `cargo bench -p sphinx --bench against_peer`
 //!
 //! All contenders take turns in one process, so that a slow moment of the machine hits each alike.
 //! The minimum says what the code needs, the 10th percentile what one mostly gets; the ratios are
-//! of the 10th percentiles. The packet is Nym's regular one: 2,413 bytes, a route of four hops.
+//! of the 10th percentiles. The packet is Nym's regular one: 2,413 bytes, a route of four hops. The
+//! last table has what the project promises.
 #![expect(clippy::print_stdout, reason = "the report is the purpose")]
 
 use std::{hint::black_box, time::Duration};
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use sphinx::{
-    Backend, Batch, Delay, Destination, HEADER_LEN, Hop, NodeAddress, PrivateKey, Version,
-    build_into, process,
+    Backend, Batch, Builder, Delay, Destination, HEADER_LEN, Hop, NodeAddress, PrivateKey, Version,
+    Way, build_into, process,
 };
 use sphinx_packet as peer;
 
 const ROUNDS: usize = 2_000;
 const HOPS: usize = 4;
 const PAYLOAD_LEN: usize = 2_065;
+const ACK_PAYLOAD_LEN: usize = 38;
 const MESSAGE: &[u8] = &[7; 2_048];
 
 fn main() {
@@ -28,23 +30,52 @@ fn main() {
     };
     let fixture = Fixture::new();
     let backend = Backend::current().map_or_else(|error| error.to_string(), |b| b.to_string());
-    println!("scalar multiplication: {backend}");
+    println!("backend: {backend}");
     println!("{PAYLOAD_LEN}-byte payload, {HOPS} hops, {rounds} rounds; times in microseconds");
     report("unwrap, forward hop", rounds, unwrap(&fixture, 0));
     report("unwrap, last hop", rounds, unwrap(&fixture, HOPS - 1));
-    for count in [1, 2, 4, 8, 32] {
+    let [alone, _, _, eight, many] = [1, 2, 4, 8, 32].map(|count| {
         let title = format!("unwrap, forward hop, {count} together");
-        report(&title, rounds / 2 + 1, batches(&fixture, count));
-    }
-    report("build", rounds, builders(&fixture));
+        report(&title, rounds / 2 + 1, batches(&fixture, count))
+    });
+    let one = report("build, one packet", rounds / 2 + 1, builders(&fixture));
+    let pairs = report(
+        "build, 4 packets with their acks, each",
+        rounds / 4 + 1,
+        pair_builders(&fixture),
+    );
     report("key agreement alone", rounds, key_agreement(&fixture));
+
+    println!("\npromised (times as fast as the peer)                    bar   measured");
+    let promise = |what: &str, bar: f64, ratios: &[(&str, f64)], name: &str| {
+        if let Some((_, ratio)) = ratios.iter().find(|(contender, _)| *contender == name) {
+            println!("  {what:<50} {bar:>6.1} {ratio:>10.2}");
+        }
+    };
+    promise("unwrap, 8 together, AVX-512", 7.7, &eight, "ifma8");
+    promise("unwrap, 32 together, AVX-512", 7.7, &many, "ifma8");
+    promise("unwrap, 8 together, AVX2", 2.5, &eight, "avx2x4");
+    promise("unwrap, alone, AVX-512", 3.0, &alone, "ifma8");
+    promise("unwrap, alone, AVX2", 2.0, &alone, "avx2x4");
+    promise("build, one packet, AVX-512", 5.0, &one, "ifma8");
+    promise(
+        "build, 4 packets with their acks, AVX-512",
+        13.0,
+        &pairs,
+        "ifma8",
+    );
 }
 
 /// Somebody who does a piece of work and says how long it took, without what prepared it.
 type Contender<'a> = (&'static str, Box<dyn FnMut() -> Duration + 'a>);
 
-/// Lets the contenders, of whom the first is the peer, take turns and prints how they did.
-fn report(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
+/// Lets the contenders, of whom the first is the peer, take turns and prints how they did. Returns
+/// how many times as fast as the peer each is.
+fn report(
+    title: &str,
+    rounds: usize,
+    mut contenders: Vec<Contender<'_>>,
+) -> Vec<(&'static str, f64)> {
     let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
     for _ in 0..rounds {
         for ((_, run), times) in contenders.iter_mut().zip(&mut times) {
@@ -56,6 +87,7 @@ fn report(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
         "minimum", "10th pct", "of the peer"
     );
     let mut peer = None;
+    let mut ratios = Vec::new();
     for ((name, _), times) in contenders.iter().zip(&mut times) {
         times.sort_unstable();
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
@@ -66,7 +98,9 @@ fn report(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
             micros(times[0]),
             format!("1/{ratio:.2}")
         );
+        ratios.push((*name, ratio));
     }
+    ratios
 }
 
 fn unwrap(fixture: &Fixture, hop: usize) -> Vec<Contender<'_>> {
@@ -116,7 +150,8 @@ fn batches(fixture: &Fixture, count: u32) -> Vec<Contender<'_>> {
     contenders
 }
 
-fn builders(fixture: &Fixture) -> Vec<Contender<'_>> {
+/// The peer's builder, for payloads of the lengths, one after the other; the time is of each packet.
+fn peers_builder(fixture: &Fixture, lens: &'static [usize]) -> Contender<'static> {
     let route: Vec<_> = fixture
         .route
         .iter()
@@ -132,13 +167,26 @@ fn builders(fixture: &Fixture) -> Vec<Contender<'_>> {
         fixture.destination.identifier,
     );
     let delays = vec![peer::header::delays::Delay::from_bytes([0; 8]); HOPS];
-    let mut contenders: Vec<Contender> = vec![(
+    (
         "sphinx-packet, 260",
         Box::new(move || {
-            let builder = peer::SphinxPacketBuilder::new().with_payload_size(PAYLOAD_LEN);
-            time(|| builder.build_packet(MESSAGE, &route, &destination, &delays))
+            time(|| {
+                for &len in lens {
+                    let builder = peer::SphinxPacketBuilder::new().with_payload_size(len);
+                    let message = &MESSAGE[..len - sphinx::PAYLOAD_OVERHEAD];
+                    black_box(
+                        builder
+                            .build_packet(message, &route, &destination, &delays)
+                            .is_ok(),
+                    );
+                }
+            }) / u32::try_from(lens.len()).expect("a handful")
         }),
-    )];
+    )
+}
+
+fn builders(fixture: &Fixture) -> Vec<Contender<'_>> {
+    let mut contenders = vec![peers_builder(fixture, &[PAYLOAD_LEN])];
     for (name, version) in OURS {
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         let mut buffer = vec![0; HEADER_LEN + PAYLOAD_LEN];
@@ -162,6 +210,44 @@ fn builders(fixture: &Fixture) -> Vec<Contender<'_>> {
                         &mut rng,
                     )
                 })
+            }),
+        ));
+    }
+    for backend in Backend::available() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let mut buffer = vec![0; HEADER_LEN + PAYLOAD_LEN];
+        let mut builder = Builder::with_backend(backend);
+        contenders.push((
+            backend.name(),
+            Box::new(move || {
+                let way = fixture.way();
+                time(|| builder.build_into(Version::NYM_0_11, way, MESSAGE, &mut buffer, &mut rng))
+            }),
+        ));
+    }
+    contenders
+}
+
+/// Four regular packets and four acknowledgements at once; the time is of each of the eight.
+fn pair_builders(fixture: &Fixture) -> Vec<Contender<'_>> {
+    const LENS: [usize; 8] = {
+        let (long, short) = (PAYLOAD_LEN, ACK_PAYLOAD_LEN);
+        [long, short, long, short, long, short, long, short]
+    };
+    let mut contenders = vec![peers_builder(fixture, &LENS)];
+    for backend in Backend::available() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let mut buffers = LENS.map(|len| vec![0; HEADER_LEN + len]);
+        let mut builder = Builder::with_backend(backend);
+        contenders.push((
+            backend.name(),
+            Box::new(move || {
+                let ways = [fixture.way(); 8];
+                let mut contents = buffers.each_mut().map(|buffer| {
+                    let len = buffer.len() - HEADER_LEN - sphinx::PAYLOAD_OVERHEAD;
+                    (&MESSAGE[..len], &mut buffer[..])
+                });
+                time(|| builder.build_batch(Version::NYM_0_11, &ways, &mut contents, &mut rng)) / 8
             }),
         ));
     }
@@ -215,6 +301,14 @@ impl Fixture {
                 address: [8; 32],
                 identifier: [9; 16],
             },
+        }
+    }
+
+    fn way(&self) -> Way<'_> {
+        Way {
+            route: &self.route,
+            delays: &self.delays,
+            destination: &self.destination,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     keys::{PrivateKey, PublicKey, SharedSecret},
     lioness,
     route::check_route,
-    scalar_mult::{Point, backend, clamp, reduce},
+    scalar_mult::{Backend, Comb, Point, backend, clamp, reduce},
     sizes::{PAYLOAD_KEY_LEN, PAYLOAD_KEY_SEED_LEN},
     version::Version,
 };
@@ -149,6 +149,35 @@ pub fn record_version(version: Version, key: &PrivateKey, packet: &[u8]) -> Resu
     Ok(crate::verify(version, key, packet)?
         .record_version(packet)?
         .number())
+}
+
+/// The product of each integer below 2^255 and the u-coordinate of the same index, as a batch computes
+/// them. Constant time.
+pub fn products(backend: Backend, integers: &[[u8; 32]], points: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    let mut products = vec![[0; 32]; integers.len().min(points.len())];
+    backend.mul_many(integers, points, &mut products);
+    products
+}
+
+/// A public point of which several products are computed one by one.
+pub struct Multiples(Comb);
+
+impl Multiples {
+    /// Prepares for multiplying the point with this u-coordinate.
+    pub fn of(backend: Backend, point: &[u8; 32]) -> Self {
+        Self(backend.comb(point))
+    }
+
+    /// The product with an integer below 2^255. Constant time.
+    pub fn product(&self, integer: &[u8; 32]) -> [u8; 32] {
+        self.0.mul(integer)
+    }
+}
+
+impl std::fmt::Debug for Multiples {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Multiples").finish_non_exhaustive()
+    }
 }
 
 const BASE_POINT: Point = {

@@ -4,6 +4,7 @@ mod batch;
 mod build;
 mod delay;
 mod error;
+pub mod fuzzing;
 pub mod hazmat;
 mod header;
 mod hop_keys;

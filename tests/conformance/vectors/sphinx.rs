@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 use sphinx::{
-    Delay, Destination, Error, HEADER_LEN, Hop, NodeAddress, Peeled, PrivateKey, PublicKey, Surb,
-    SurbRecovery, Version, build, hazmat, process, recover_plaintext, verify,
+    Backend, Batch, Delay, Destination, Error, HEADER_LEN, Hop, NodeAddress, Peeled, PrivateKey,
+    PublicKey, Surb, SurbRecovery, Version, build, hazmat, process, recover_plaintext, verify,
 };
 
 use self::inputs::{Inputs, Scripted};
@@ -359,6 +359,17 @@ fn check_step(version: Version, key: &PrivateKey, packet: &[u8], expected: &Valu
     let expected = Case::new(expected);
     let mut work = packet.to_vec();
     let result = process(version, key, &mut work);
+    for backend in Backend::available() {
+        let mut batch = Batch::with_backend(backend);
+        for count in [1, 5, 8] {
+            let mut together = vec![packet.to_vec(); count];
+            let results = batch.process(version, key, &mut together);
+            assert_eq!(results, vec![result; count], "{count} with {backend}");
+            for packet in &together {
+                assert_bytes("packet of a batch", packet, &work);
+            }
+        }
+    }
     match expected.text("kind") {
         "error" => {
             assert_error(result, expected.text("error"));

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 use sphinx::{
-    Delay, Destination, Hop, MAX_HOPS, NodeAddress, PrivateKey, PublicKey, Version, build,
+    Backend, Builder, Delay, Destination, HEADER_LEN, Hop, MAX_HOPS, NodeAddress, PrivateKey,
+    PublicKey, Version, Way, build,
 };
 
 use super::super::case::Case;
@@ -70,7 +71,35 @@ impl Inputs {
             &mut rng,
         );
         rng.assert_spent();
-        packet.unwrap()
+        let packet = packet.unwrap();
+        for backend in Backend::available() {
+            assert_eq!(
+                self.build_together(version, backend),
+                vec![packet.clone(); 5]
+            );
+        }
+        packet
+    }
+
+    /// The packet five times.
+    fn build_together(&self, version: Version, backend: Backend) -> Vec<Vec<u8>> {
+        let way = Way {
+            route: &self.route,
+            delays: &self.delays,
+            destination: &self.destination,
+        };
+        let mut packets = vec![vec![0; HEADER_LEN + self.payload_len]; 5];
+        let mut contents: Vec<(&[u8], &mut [u8])> = packets
+            .iter_mut()
+            .map(|packet| (&self.message[..], &mut packet[..]))
+            .collect();
+        let draws = [&self.initial_secret[..], &self.final_padding].concat();
+        let mut rng = Scripted::new(draws.repeat(5));
+        Builder::with_backend(backend)
+            .build_batch(version, &[way; 5], &mut contents, &mut rng)
+            .unwrap();
+        rng.assert_spent();
+        packets
     }
 
     pub(crate) fn rng(&self) -> Scripted {
