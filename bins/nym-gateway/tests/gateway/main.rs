@@ -14,11 +14,13 @@ use nym_packet::address::HopAddress;
 use nym_packet::frame::PacketMode;
 use nym_packet::mix_packet::MixPacket;
 use nym_protocol::gateway::Refusal;
+use nym_protocol::gateway::control::{ClientControl, ServerControl};
 use nym_protocol::ws::WsMessage;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use network::{Client, LastMixNode, NextHop, Running, message, soon};
+use wire::{Answer, Wire, login};
 
 #[tokio::test]
 async fn message_for_an_online_client_is_pushed_and_acknowledged() {
@@ -170,6 +172,53 @@ async fn packet_of_a_client_reaches_its_first_hop() {
         WsMessage::Text(r#"{"type":"send","status":true}"#.into())
     );
     assert_eq!(first_hop.frame().await, *packet.frame());
+}
+
+/// The table of connection states in the protocol's description, row by row; the rows of pushes
+/// and ends are tests of their own.
+#[tokio::test]
+async fn each_state_of_a_connection_answers_as_the_protocol_says() {
+    let gateway = Running::start().await;
+    let alice = Client::registered(&gateway.contact).await;
+    let error = |message: &str| Answer::Text(ServerControl::error(message).to_text());
+    let mut wire = Wire::open(&gateway.contact).await;
+    // Unauthenticated.
+    for text in [
+        "x",
+        "{}",
+        r#"{"type":"send"}"#,
+        r#"{"type":"authenticate"}"#,
+    ] {
+        assert_eq!(wire.ask(text).await, error("malformed request"), "{text}");
+    }
+    wire.send_binary(b"x").await;
+    let early = error("binary request without prior authentication");
+    assert_eq!(wire.next().await, early);
+    for name in ["handshakePayload", "registerHandshakeInitRequest"] {
+        let key = *Client::new().identity.public_key().as_bytes();
+        let data = [key, [9; 32]].concat();
+        let register = ClientControl::Register { data }.to_text();
+        let begin = register.replace("handshakePayload", name);
+        let Answer::Text(answer) = wire.ask(&begin).await else {
+            panic!("{name} begins a handshake");
+        };
+        assert!(
+            answer.starts_with(r#"{"type":"handshakePayload""#),
+            "{answer}"
+        );
+        // The client gives up, and the connection is as before.
+        let give_up = r#"{"type":"handshakeError","message":"no"}"#;
+        let failed = error("failed to perform the handshake - error on the remote: no");
+        assert_eq!(wire.ask(give_up).await, failed);
+    }
+    let granted = Answer::Text(r#"{"type":"authenticate","status":true}"#.into());
+    assert_eq!(wire.ask(&login(&alice, [1; 16])).await, granted);
+    // Authenticated.
+    for text in ["x", &login(&alice, [2; 16])] {
+        assert_eq!(wire.ask(text).await, error("invalid request"), "{text}");
+    }
+    wire.send_binary(b"x").await;
+    assert_eq!(wire.next().await, error("the request is too short"));
 }
 
 #[tokio::test]
