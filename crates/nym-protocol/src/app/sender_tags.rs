@@ -20,14 +20,15 @@
 //! In JSON a `connectionId` of 0 is lane 0; `closedConnection` and `getLaneQueueLength` have no
 //! JSON form. Requests with a connection id are answered by the length of that lane.
 
+use nym_packet::address::{Recipient, RecipientError};
 use serde::Serialize;
 
 use super::binary::{Reader, put_bytes};
 use super::json::{Members, to_text, unknown_type};
 use super::v0_11::{
     ERROR_RESPONSE, LEN_LEN, RECEIVED_RESPONSE, RECIPIENT_LEN, SELF_ADDRESS_RESPONSE,
-    malformed_response, parse_error_response, parse_recipient_bytes, parse_recipient_text,
-    parse_self_address_response, too_short_request, too_short_response, utf8,
+    malformed_response, parse_error_response, parse_self_address_response, reason_of,
+    too_short_request, too_short_response, utf8,
 };
 pub use super::v0_11::{encode_error, encode_self_address};
 use super::{
@@ -85,7 +86,9 @@ pub(super) fn parse_members(members: &Members<'_>) -> Result<Request, AppError> 
                 )
             };
             Ok(Request::Send {
-                recipient: parse_recipient_text(&recipient)?,
+                recipient: recipient
+                    .parse()
+                    .map_err(|error| malformed_recipient(&error))?,
                 message: message.into_bytes(),
                 reply_surbs,
                 connection_id: connection_id(members)?,
@@ -155,7 +158,9 @@ pub fn parse_binary(frame: &[u8]) -> Result<Request, AppError> {
 }
 
 fn parse_send(mut body: Reader<'_>, reply_surbs: Option<u32>) -> Result<Request, AppError> {
-    let recipient = parse_recipient_bytes(&body.array()?)?;
+    let recipient: [u8; RECIPIENT_LEN] = body.array()?;
+    let recipient =
+        Recipient::from_bytes(&recipient).map_err(|error| malformed_recipient(&error))?;
     let connection_id = Some(body.u64()?).filter(|&id| id != 0);
     let message = body.message("data", ErrorKind::MalformedRequest)?;
     Ok(Request::Send {
@@ -164,6 +169,11 @@ fn parse_send(mut body: Reader<'_>, reply_surbs: Option<u32>) -> Result<Request,
         reply_surbs,
         connection_id,
     })
+}
+
+/// The text of this dialect, with the space at its end.
+fn malformed_recipient(error: &RecipientError) -> AppError {
+    AppError::malformed(format!("recipient is malformed - {} ", reason_of(error)))
 }
 
 fn sole_connection_id(body: &[u8], what: &str) -> Result<u64, AppError> {
@@ -443,6 +453,14 @@ mod tests {
             panic!("binary frames hold every request of this dialect");
         };
         frame
+    }
+
+    #[test]
+    fn a_malformed_recipient_is_answered_in_the_words_of_this_dialect() {
+        let request = r#"{"type":"send","message":"m","recipient":"a.b@c"}"#;
+        let expected = "recipient is malformed - the identity key of the recipient is malformed: \
+                        expected 32 bytes, found 1 ";
+        assert_eq!(parse_text(request).unwrap_err().detail, expected);
     }
 
     #[test]

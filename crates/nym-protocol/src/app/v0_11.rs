@@ -289,7 +289,7 @@ pub(super) fn malformed_response(detail: impl Into<String>) -> AppError {
     AppError::new(ErrorKind::MalformedResponse, detail)
 }
 
-pub(super) fn parse_recipient_bytes(bytes: &[u8; RECIPIENT_LEN]) -> Result<Recipient, AppError> {
+fn parse_recipient_bytes(bytes: &[u8; RECIPIENT_LEN]) -> Result<Recipient, AppError> {
     Recipient::from_bytes(bytes).map_err(|error| malformed_recipient(&error))
 }
 
@@ -297,13 +297,16 @@ pub(super) fn parse_recipient_text(text: &str) -> Result<Recipient, AppError> {
     text.parse().map_err(|error| malformed_recipient(&error))
 }
 
-/// Says which of the three parts is wrong, and what is wrong with it.
 fn malformed_recipient(error: &RecipientError) -> AppError {
-    let part = format!("malformed recipient: {error}");
-    AppError::malformed(match error.source() {
-        Some(reason) => format!("{part}: {reason}"),
-        None => part,
-    })
+    AppError::malformed(format!("malformed recipient: {}", reason_of(error)))
+}
+
+/// Which of the three parts of an address is wrong, and what is wrong with it.
+pub(super) fn reason_of(error: &RecipientError) -> String {
+    match error.source() {
+        Some(reason) => format!("{error}: {reason}"),
+        None => error.to_string(),
+    }
 }
 
 fn parse_surb_text(text: &str) -> Result<ReplySurb, AppError> {
