@@ -188,8 +188,10 @@ impl Client {
             |apps| (apps.message_len_max, apps.undelivered_bytes_max),
         );
         let (message_len_max, undelivered_bytes_max) = limits;
+        let push_mode = config.apps.as_ref().map(|apps| apps.push_mode);
+        let push_mode = push_mode.unwrap_or_default();
         let (taken_in, taken) = mpsc::channel(TAKEN_QUEUE);
-        let (deliveries, news, desk) = Deliveries::new(undelivered_bytes_max, taken_in);
+        let (deliveries, news, desk) = Deliveries::new(push_mode, undelivered_bytes_max, taken_in);
 
         let queues = EngineQueues {
             inputs,

@@ -101,6 +101,16 @@ impl ClientConfig {
     }
 }
 
+/// Which apps get the messages that arrive, of those that want them.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum PushMode {
+    /// Every one.
+    Broadcast,
+    /// The newest.
+    #[default]
+    Single,
+}
+
 /// The socket for apps. It listens on 127.0.0.1 only: who reaches it is the client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AppsConfig {
@@ -108,6 +118,8 @@ pub struct AppsConfig {
     pub port: u16,
     /// What an app speaks that does not choose by path.
     pub dialect: DialectChoice,
+    /// Which apps get the messages that arrive.
+    pub push_mode: PushMode,
     /// Web origins whose pages may connect, beside those of this machine.
     pub allowed_origins: Vec<String>,
     /// Names under which this machine may be asked for, beside `localhost` and its loopback
@@ -126,6 +138,7 @@ impl Default for AppsConfig {
         Self {
             port: APP_PORT_DEFAULT,
             dialect: DialectChoice::Auto,
+            push_mode: PushMode::Single,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             token: None,

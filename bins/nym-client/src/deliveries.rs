@@ -6,13 +6,14 @@
 //!                └────── app left ────┴─────────────────────┘ (gone if it said goodbye)
 //! ```
 //!
+//! In the mode *broadcast* a message is offered to all apps, and gone when all of them have it.
+//!
 //! An app confirms a message by its answer to the websocket ping that follows it. Without that a
 //! message that was written may be lost in the buffers of a socket whose reader is gone.
 //!
 //! One task owns the buffer and the book of receipts. It never waits for an app: what an app's
 //! queue has no room for stays until the app has written something.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use nym_client_core::{MessageId, MessageNumber};
@@ -20,9 +21,12 @@ use nym_protocol::app::{Outcome, Received, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::buffer::Buffer;
 use self::receipts::ReceiptBook;
 pub(crate) use self::receipts::{Author, Found, MessageName, Notice};
+use crate::config::PushMode;
 
+mod buffer;
 mod receipts;
 
 /// Messages and notices offered to one app at a time: enough to keep its socket busy, and few
@@ -90,7 +94,7 @@ enum Report {
     Joined(App),
     Left(AppId, Parting),
     /// A message was written; or else a notice, which makes room for the next.
-    Written(Option<MessageNumber>),
+    Written(AppId, Option<MessageNumber>),
     Watching(AppId, Vec<MessageId>),
 }
 
@@ -112,7 +116,12 @@ impl DeliveryDesk {
     /// Claims the deliveries for a new app; `None` when the client is stopping.
     pub(crate) async fn subscribe(&self, id: AppId, pushes: Pushes) -> Option<Subscription> {
         let (sender, offers) = mpsc::channel(OFFERED_MAX);
-        let app = App { id, pushes, sender };
+        let app = App {
+            id,
+            pushes,
+            next: MessageNumber::new(0),
+            sender,
+        };
         self.reports.send(Report::Joined(app)).await.ok()?;
         Some(Subscription {
             app: id,
@@ -155,7 +164,7 @@ impl Subscription {
             Offer::Notice(_) => None,
         };
         // Without the task there is no buffer left to take the message from.
-        let _ = self.reports.send(Report::Written(message)).await;
+        let _ = self.reports.send(Report::Written(self.app, message)).await;
     }
 
     /// The app is gone: what it does not have goes to another one.
@@ -169,6 +178,8 @@ impl Subscription {
 struct App {
     id: AppId,
     pushes: Pushes,
+    /// In the mode *broadcast*, the first message that was not offered to it.
+    next: MessageNumber,
     sender: mpsc::Sender<Offer>,
 }
 
@@ -189,13 +200,14 @@ impl Deliveries {
     /// The task, the queue into it, and the desk where apps subscribe. Messages of up to
     /// `bytes_max` bytes wait; `taken` is told which are gone from the buffer.
     pub(crate) fn new(
+        mode: PushMode,
         bytes_max: usize,
         taken: mpsc::Sender<MessageNumber>,
     ) -> (Self, mpsc::Sender<News>, DeliveryDesk) {
         let (tell, news) = mpsc::channel(NEWS_QUEUE);
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let task = Self {
-            buffer: Buffer::new(bytes_max),
+            buffer: Buffer::new(mode, bytes_max),
             receipts: ReceiptBook::default(),
             apps: Vec::new(),
             news,
@@ -216,8 +228,8 @@ impl Deliveries {
                 Some(report) = self.reports.recv() => self.take_report(report),
                 Some(news) = self.news.recv() => self.take_news(news),
                 // The engine may be waiting for this task, so this task never waits for it.
-                Ok(permit) = taken.reserve(), if !self.buffer.gone.is_empty() => {
-                    if let Some(number) = self.buffer.gone.pop_front() {
+                Ok(permit) = taken.reserve(), if self.buffer.has_gone() => {
+                    if let Some(number) = self.buffer.take_gone() {
                         permit.send(number);
                     }
                 }
@@ -229,12 +241,9 @@ impl Deliveries {
                 self.forget_vanished_apps();
             }
             self.tell_notices();
-            let mut claiming = self.apps.iter().rev();
-            if let Some(newest) = claiming.find(|app| app.pushes == Pushes::Claimed) {
-                self.buffer.offer(newest);
-            }
+            self.buffer.offer(&mut self.apps);
         }
-        let left = self.buffer.entries.len();
+        let left = self.buffer.waiting_count();
         if left > 0 {
             tracing::info!(left, "stopping with messages that no app has taken");
         }
@@ -259,8 +268,8 @@ impl Deliveries {
             Report::Joined(app) => self.apps.push(app),
             Report::Confirmed(app, messages) => self.buffer.confirmed(app, &messages),
             Report::Left(app, parting) => self.forget(app, parting),
-            Report::Written(None) => {}
-            Report::Written(Some(message)) => self.buffer.written(message),
+            Report::Written(_, None) => {}
+            Report::Written(app, Some(message)) => self.buffer.written(app, message),
             Report::Watching(app, messages) => {
                 self.catch_up();
                 if self.apps.iter().any(|other| other.id == app) {
@@ -301,140 +310,6 @@ impl Deliveries {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    number: MessageNumber,
-    received: Arc<Received>,
-    offered_to: Option<AppId>,
-    is_written: bool,
-}
-
-/// Undelivered messages, oldest first.
-#[derive(Debug)]
-struct Buffer {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    bytes_max: usize,
-    dropped_count: u64,
-    /// Messages that left the buffer and were not told to the engine.
-    gone: VecDeque<MessageNumber>,
-}
-
-impl Buffer {
-    /// What an entry takes beside its message, so that empty messages are bounded as well.
-    const ENTRY_COST: usize = 256;
-
-    const fn new(bytes_max: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-            dropped_count: 0,
-            gone: VecDeque::new(),
-        }
-    }
-
-    fn written(&mut self, message: MessageNumber) {
-        if let Some(index) = self.find(message) {
-            self.entries[index].is_written = true;
-        }
-    }
-
-    fn confirmed(&mut self, app: AppId, messages: &[MessageNumber]) {
-        for message in messages {
-            // The app may have left, and another one been offered the message since.
-            if let Some(index) = self.find(*message)
-                && self.entries[index].offered_to == Some(app)
-            {
-                self.remove(index);
-            }
-        }
-    }
-
-    fn left(&mut self, app: AppId, parting: Parting) {
-        let offered = |entry: &Entry| entry.offered_to == Some(app);
-        if parting == Parting::Goodbye {
-            while let Some(index) = self
-                .entries
-                .iter()
-                .position(|entry| offered(entry) && entry.is_written)
-            {
-                self.remove(index);
-            }
-        }
-        for entry in self.entries.iter_mut().filter(|entry| offered(entry)) {
-            entry.offered_to = None;
-            entry.is_written = false;
-        }
-    }
-
-    fn find(&self, message: MessageNumber) -> Option<usize> {
-        self.entries
-            .binary_search_by_key(&message, |entry| entry.number)
-            .ok()
-    }
-
-    /// Takes a message in. When there is no room the oldest that no app is being told of goes, or
-    /// else the oldest that was written to one which does not confirm it.
-    fn add(&mut self, number: MessageNumber, received: Received) {
-        self.bytes += Self::cost(&received);
-        let received = Arc::new(received);
-        self.entries.push_back(Entry {
-            number,
-            received,
-            offered_to: None,
-            is_written: false,
-        });
-        while self.bytes > self.bytes_max {
-            let waiting = self.entries.iter().position(|e| e.offered_to.is_none());
-            let written = || self.entries.iter().position(|e| e.is_written);
-            let Some(oldest) = waiting.or_else(written) else {
-                break;
-            };
-            self.remove(oldest);
-            self.dropped_count += 1;
-            // One line per doubling: a flood of messages is no flood of log lines.
-            if self.dropped_count.is_power_of_two() {
-                tracing::warn!(
-                    dropped = self.dropped_count,
-                    "no app takes messages and the buffer is full: the oldest are dropped"
-                );
-            }
-        }
-    }
-
-    /// Offers to an app what it has room for, oldest first.
-    fn offer(&mut self, app: &App) {
-        for entry in self
-            .entries
-            .iter_mut()
-            .filter(|entry| entry.offered_to.is_none())
-        {
-            let received = Arc::clone(&entry.received);
-            if app
-                .sender
-                .try_send(Offer::Message(received, entry.number))
-                .is_err()
-            {
-                // Full, or gone and about to report it.
-                return;
-            }
-            entry.offered_to = Some(app.id);
-        }
-    }
-
-    fn remove(&mut self, index: usize) {
-        if let Some(entry) = self.entries.remove(index) {
-            self.bytes = self.bytes.saturating_sub(Self::cost(&entry.received));
-            self.gone.push_back(entry.number);
-        }
-    }
-
-    fn cost(received: &Received) -> usize {
-        received.message.len() + Self::ENTRY_COST
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -457,7 +332,7 @@ mod tests {
     impl Desk {
         fn open(bytes_max: usize) -> Self {
             let (taken_in, taken) = mpsc::channel(16);
-            let (task, news, desk) = Deliveries::new(bytes_max, taken_in);
+            let (task, news, desk) = Deliveries::new(PushMode::Single, bytes_max, taken_in);
             let shutdown = CancellationToken::new();
             let mut tasks = JoinSet::new();
             tasks.spawn(task.run(shutdown.clone()));
@@ -730,23 +605,5 @@ mod tests {
             let expected = MessageName::Id(id(&message.to_string()));
             assert_eq!(notice(Some(offer)).0, expected);
         }
-    }
-
-    #[test]
-    fn the_oldest_message_goes_when_there_is_no_room_for_the_newest() {
-        let room_for_two = 2 * (1 + Buffer::ENTRY_COST);
-        let mut buffer = Buffer::new(room_for_two);
-        for (number, message) in [(7, b"1"), (8, b"2"), (9, b"3")] {
-            let number = MessageNumber::new(number);
-            buffer.add(number, Received::new(message.to_vec()));
-        }
-        assert_eq!(buffer.gone, [MessageNumber::new(7)]);
-        let left: Vec<_> = buffer
-            .entries
-            .iter()
-            .map(|e| &e.received.message[..])
-            .collect();
-        assert_eq!(left, [b"2", b"3"]);
-        assert_eq!((buffer.bytes, buffer.dropped_count), (room_for_two, 1));
     }
 }

@@ -52,7 +52,7 @@ mod topology_task;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::client::{Addresses, Client};
-pub use crate::config::{AppToken, AppsConfig, ClientConfig};
+pub use crate::config::{AppToken, AppsConfig, ClientConfig, PushMode};
 pub use crate::error::ClientError;
 pub use crate::init::init;
 pub use crate::status::{ClientStatus, Rates, StatusReport};

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::AppToken;
+use crate::config::{AppToken, PushMode};
 use crate::deliveries::{Deliveries, MessageName, News};
 use crate::engine_task::{AppOrder, Done, Order};
 
@@ -45,10 +45,11 @@ impl Socket {
             message_len_max: MESSAGE_LEN_MAX,
             ..config
         };
+        let push_mode = config.push_mode;
         let apps = Apps::bind(config).await.unwrap();
         let address = apps.address();
         let (taken, _) = mpsc::channel(16);
-        let (deliveries, news, desk) = Deliveries::new(1 << 20, taken);
+        let (deliveries, news, desk) = Deliveries::new(push_mode, 1 << 20, taken);
         let (orders_in, orders) = mpsc::channel(1);
         let context = AppContext {
             recipient: ADDRESS.parse().unwrap(),
@@ -443,6 +444,26 @@ async fn a_message_waits_for_an_app_and_pushes_go_to_the_newest() {
         first.hear().await,
         WsMessage::Text("for the first".to_owned())
     );
+}
+
+#[tokio::test]
+async fn in_broadcast_all_apps_get_a_message_but_those_that_want_none() {
+    let socket = Socket::open_with(AppsConfig {
+        push_mode: PushMode::Broadcast,
+        ..AppsConfig::default()
+    })
+    .await;
+    let mut apps = Vec::new();
+    for path in ["/", "/?pushes=no", "/seed"] {
+        let mut app = socket.connect(path).await;
+        app.ask_address().await;
+        apps.push(app);
+    }
+    socket.arrive(b"1").await;
+    for index in [0, 2] {
+        assert_eq!(apps[index].hear().await, WsMessage::Text("1".to_owned()));
+    }
+    apps[1].ask_address().await;
 }
 
 #[tokio::test]

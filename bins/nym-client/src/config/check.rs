@@ -11,8 +11,13 @@ use nym_protocol::validator::ValidatorUrl;
 use nym_protocol::validator::version::is_compatible;
 
 use super::file::{FileConfig, NO_SOCKET, WEB_SOCKET};
-use super::{AppToken, AppsConfig, ClientConfig};
+use super::{AppToken, AppsConfig, ClientConfig, PushMode};
 use crate::store::StoreConfig;
+
+const PUSH_MODES: [(&str, PushMode); 2] = [
+    ("single", PushMode::Single),
+    ("broadcast", PushMode::Broadcast),
+];
 
 const DIALECTS: [(&str, DialectChoice); 4] = [
     ("auto", DialectChoice::Auto),
@@ -97,17 +102,8 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
         return Err(source.invalid("socket.socket_type", &quoted(socket_type), &allowed));
     }
     let apps = &file.apps;
-    let dialect = DIALECTS
-        .iter()
-        .find(|(name, _)| *name == apps.dialect)
-        .ok_or_else(|| {
-            let names = DIALECTS.map(|(name, _)| format!("\"{name}\"")).join(", ");
-            source.invalid(
-                "apps.dialect",
-                &quoted(&apps.dialect),
-                &format!("one of {names}"),
-            )
-        })?;
+    let dialect = one_of(&DIALECTS, "apps.dialect", &apps.dialect, source)?;
+    let push_mode = one_of(&PUSH_MODES, "apps.pushes", &apps.pushes, source)?;
     let token = AppToken::new(&apps.token);
     if token.is_none() && !apps.token.is_empty() {
         let allowed = "a text of letters, digits and `-._~`, or \"\" for none";
@@ -121,13 +117,29 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
     }
     Ok(Some(AppsConfig {
         port: file.socket.listening_port,
-        dialect: dialect.1,
+        dialect,
+        push_mode,
         allowed_origins: apps.allowed_origins.clone(),
         allowed_hosts: apps.allowed_hosts.clone(),
         token,
         message_len_max: apps.message_len_max,
         undelivered_bytes_max: apps.undelivered_bytes_max,
     }))
+}
+
+/// The choice of this name.
+fn one_of<T: Copy>(
+    choices: &[(&str, T)],
+    key: &str,
+    found: &str,
+    source: &Source,
+) -> Result<T, ConfigError> {
+    let chosen = choices.iter().find(|(name, _)| *name == found);
+    chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| quoted(name)).collect();
+        let allowed = format!("one of {}", names.join(", "));
+        source.invalid(key, &quoted(found), &allowed)
+    })
 }
 
 /// Whether the file is there and anybody but its owner may read it.

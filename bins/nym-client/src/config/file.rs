@@ -142,6 +142,7 @@ impl Default for DebugSection {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AppsSection {
     pub(crate) dialect: String,
+    pub(crate) pushes: String,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) token: String,
@@ -163,6 +164,7 @@ impl Default for AppsSection {
     fn default() -> Self {
         Self {
             dialect: "auto".to_owned(),
+            pushes: "single".to_owned(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             token: String::new(),

@@ -142,9 +142,15 @@ fn socket_entries(socket: &SocketSection) -> Vec<Entry<'static>> {
 fn apps_entries(apps: &AppsSection) -> Vec<Entry<'static>> {
     vec![
         (
-            "What an app speaks on the path `/`: \"auto\", \"seed\" or \"v0.11\".",
+            "What an app speaks that chooses nothing by its path: \"auto\", \"seed\", \"v0.11\" or \"v1\".",
             "dialect",
             value(&apps.dialect),
+        ),
+        (
+            "Which apps get the messages that arrive: \"single\", the newest one, or \"broadcast\", all.\n\
+             An app that connects with `?pushes=no` gets none.",
+            "pushes",
+            value(&apps.pushes),
         ),
         (
             "Web pages that may connect beside those of this machine, as \"https://chat.example\".",

@@ -87,6 +87,7 @@ fn a_value_that_is_not_allowed_is_named_with_its_line() {
             "\"v2\"",
             "one of \"auto\", \"seed\", \"v0.11\", \"v1\"",
         ),
+        ("pushes", "\"all\"", "one of \"single\", \"broadcast\""),
         (
             "message_sending_average_delay",
             "0",
