@@ -1,22 +1,37 @@
 //! What the tests need beyond Rust, installed when it is missing: on a fresh Debian a C compiler
 //! (SQLite is compiled from C), Python with its `venv` module and Node.js with `npm` (the end-to-end
-//! tests run the programs that users run).
+//! tests run the programs that users run), and a browser (a test opens pages in it).
 
 use std::process::Command;
 
 use crate::process;
 
-/// Makes sure that a C compiler, Python, Node.js and the toolchain's `fmt` and `clippy` are there.
+/// A tool, by the commands that succeed when it is there, and the Debian packages that bring it.
+type Tool = (&'static [&'static [&'static str]], &'static [&'static str]);
+
+const TOOLS: [Tool; 4] = [
+    (&[&["cc", "--version"]], &["gcc", "libc6-dev"]),
+    (
+        &[&["python3", "-c", "import venv, ensurepip"]],
+        &["python3", "python3-venv"],
+    ),
+    (
+        &[&["node", "--version"], &["npm", "--version"]],
+        &["nodejs", "npm"],
+    ),
+    (&[&["chromium", "--version"]], &["chromium"]),
+];
+
+/// Makes sure that all tools and the toolchain's `fmt` and `clippy` are there.
 ///
 /// # Errors
 /// A line that says what is missing and how to install it.
 pub(crate) fn install() -> Result<(), String> {
-    let packages = missing_packages(
-        process::succeeds(Command::new("cc").arg("--version")),
-        process::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])),
-        process::succeeds(Command::new("node").arg("--version"))
-            && process::succeeds(Command::new("npm").arg("--version")),
-    );
+    let packages = missing_packages(|command| {
+        command.split_first().is_some_and(|(program, arguments)| {
+            process::succeeds(Command::new(program).args(arguments))
+        })
+    });
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
@@ -31,18 +46,13 @@ pub(crate) fn install() -> Result<(), String> {
 }
 
 /// The Debian packages that provide what is not there.
-fn missing_packages(has_compiler: bool, has_venv: bool, has_node: bool) -> Vec<&'static str> {
-    let mut packages = Vec::new();
-    if !has_compiler {
-        packages.extend(["gcc", "libc6-dev"]);
-    }
-    if !has_venv {
-        packages.extend(["python3", "python3-venv"]);
-    }
-    if !has_node {
-        packages.extend(["nodejs", "npm"]);
-    }
-    packages
+fn missing_packages(succeeds: impl Fn(&[&str]) -> bool) -> Vec<&'static str> {
+    let missing = TOOLS
+        .iter()
+        .filter(|(commands, _)| !commands.iter().all(|command| succeeds(command)));
+    missing
+        .flat_map(|(_, packages)| packages.iter().copied())
+        .collect()
 }
 
 fn apt_install(packages: &[&str]) -> Result<(), String> {
@@ -93,16 +103,18 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_when_everything_is_there() {
-        assert!(missing_packages(true, true, true).is_empty());
+        assert!(missing_packages(|_| true).is_empty());
     }
 
     #[test]
     fn each_missing_tool_names_its_packages() {
-        let missing = missing_packages(false, true, true);
-        assert_eq!(missing, ["gcc", "libc6-dev"]);
-        let missing = missing_packages(true, false, true);
-        assert_eq!(missing, ["python3", "python3-venv"]);
-        let missing = missing_packages(true, true, false);
-        assert_eq!(missing, ["nodejs", "npm"]);
+        for (tool, packages) in [
+            ("cc", &["gcc", "libc6-dev"][..]),
+            ("python3", &["python3", "python3-venv"]),
+            ("npm", &["nodejs", "npm"]),
+            ("chromium", &["chromium"]),
+        ] {
+            assert_eq!(missing_packages(|command| command[0] != tool), packages);
+        }
     }
 }
