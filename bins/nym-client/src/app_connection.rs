@@ -37,6 +37,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// A frame that cannot be written for so long ends the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the connection of an app that sent too much stays open after the goodbye. To close it
+/// while bytes of the app are unread resets it, and the goodbye may be lost on its way.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What every app connection needs of the client.
 #[derive(Clone, Debug)]
 pub(crate) struct AppContext {
@@ -105,6 +109,9 @@ pub(crate) async fn serve(
         say_goodbye(&mut sink, &session, ended, &context),
     )
     .await;
+    if ended == Ended::TooLong {
+        let _ = timeout(LINGER, shutdown.cancelled()).await;
+    }
     tracing::debug!(?ended, "an app is gone");
 }
 

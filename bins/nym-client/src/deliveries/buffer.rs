@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(fixture.gone(), [1, 2, 3, 4], "one app is enough");
         assert_eq!(fixture.take(slow), b"1234");
         assert_eq!((fixture.left_in(), fixture.buffer.bytes), (vec![], 0));
-        assert_eq!(fixture.gone(), []);
+        assert_eq!(fixture.gone(), Vec::<u64>::new());
     }
 
     #[test]
