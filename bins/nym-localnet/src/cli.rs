@@ -175,6 +175,7 @@ async fn greet(network: &mut Localnet, config: &Config, cli: &Cli) -> Result<Exi
         }
         hellos.push(hello);
     }
+    greeting.close().await;
     if cli.messages > 1 {
         say(&format!("{}\n", report::summary(&hellos, &config.engine)));
     }

@@ -15,6 +15,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 /// What the first message says.
 pub const HELLO: &str = "Hello Nym!";
 
+/// How long a client may take to answer a goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How one message went.
 #[derive(Debug)]
 pub struct Hello {
@@ -122,6 +125,14 @@ impl Greeting {
             .unwrap_or(Err(HelloError::Late { limit }))
     }
 
+    /// Ends both connections in order. A client pushes again, to the next app, what an app had
+    /// that broke off.
+    pub async fn close(self) {
+        for app in [self.sender, self.receiver] {
+            app.close().await;
+        }
+    }
+
     async fn send_and_receive(
         &mut self,
         journeys: &mut mpsc::Receiver<Journey>,
@@ -223,6 +234,15 @@ impl App {
         Err(HelloError::Closed {
             client: self.client.clone(),
         })
+    }
+
+    async fn close(mut self) {
+        let closing = async {
+            // A connection that is closed already is closed all the same.
+            let _ = self.socket.close(None).await;
+            while let Some(Ok(_)) = self.socket.next().await {}
+        };
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, closing).await;
     }
 
     fn unexpected(&self, answer: String, expected: &'static str) -> HelloError {
