@@ -35,9 +35,9 @@ impl Home {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end, without the warnings that a slow machine deserves.
     fn run(&self, words: &[&str]) -> Ended {
-        Ended::of(&output_of(&mut self.client(words)))
+        Ended::of(&output_of(self.client(words).env("RUST_LOG", "error")))
     }
 
     /// Runs a command that has to succeed, and gives its standard output.
