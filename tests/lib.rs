@@ -39,12 +39,14 @@ pub fn repository() -> &'static Path {
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
-        let test = std::env::current_exe().expect("a running test has a path");
-        let folder = test
-            .parent()
-            .and_then(Path::parent)
-            .expect("a test binary is in <target>/<profile>/deps")
-            .to_owned();
+        let own = std::env::current_exe().expect("a running program has a path");
+        let folder = own.parent().expect("a program is in a folder");
+        // A test is in <target>/<profile>/deps, a program one folder above.
+        let folder = match folder.parent() {
+            Some(profile) if folder.ends_with("deps") => profile,
+            _ => folder,
+        }
+        .to_owned();
         let mut build = Command::new(env!("CARGO"));
         build.args([
             "build",
