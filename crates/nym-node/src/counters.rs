@@ -39,6 +39,18 @@ impl Counters {
             .record_received(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
+    /// Packets were queued for a next hop, or dropped because a queue was full.
+    pub fn record_outcomes(&self, outcomes: impl Iterator<Item = (SocketAddr, bool)>) {
+        let mut counted = self.lock();
+        for (next_hop, is_sent) in outcomes {
+            if is_sent {
+                counted.stats.record_sent(next_hop);
+            } else {
+                counted.stats.record_dropped(next_hop);
+            }
+        }
+    }
+
     /// A packet was queued for `next_hop`.
     pub fn record_sent(&self, next_hop: SocketAddr) {
         self.lock().stats.record_sent(next_hop);

@@ -39,8 +39,8 @@
 //!
 //! let mut queue = DelayQueue::new(QueueLimits::default());
 //! queue.insert(soon, next_hop, &frame, |_| unreachable!("the queue is empty"));
-//! assert_eq!(queue.pop_due(Timestamp::ZERO), None);
-//! assert_eq!(queue.pop_due(soon), Some((next_hop, frame)));
+//! assert_eq!(queue.pop_due(Timestamp::ZERO, |_| Vec::new()), None);
+//! assert_eq!(queue.pop_due(soon, |_| Vec::new()), Some((next_hop, frame)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -53,6 +53,7 @@ use std::collections::BinaryHeap;
 
 use nym_packet::address::HopAddress;
 use nym_packet::frame::Frame;
+use nym_packet::geometry::PacketSize;
 use nym_packet::time::Timestamp;
 
 use self::slots::{Entry, SlotId, Slots};
@@ -140,9 +141,13 @@ impl DelayQueue {
         }
     }
 
-    /// Takes out a packet with the earliest deadline, if that is not after `now`, in a buffer of its
-    /// own. Call it until it gives `None`.
-    pub fn pop_due(&mut self, now: Timestamp) -> Option<(HopAddress, Frame)> {
+    /// Takes out a packet with the earliest deadline, if that is not after `now`, in the buffer that
+    /// `buffer` gives for its size, whatever that holds. Call it until it gives `None`.
+    pub fn pop_due(
+        &mut self,
+        now: Timestamp,
+        buffer: impl FnOnce(PacketSize) -> Vec<u8>,
+    ) -> Option<(HopAddress, Frame)> {
         let is_due = |due: &BinaryHeap<Reverse<(Timestamp, SlotId)>>| {
             due.peek()
                 .is_some_and(|Reverse((deadline, _))| *deadline <= now)
@@ -159,8 +164,11 @@ impl DelayQueue {
         let Reverse((_, id)) = self.due.pop()?;
         let entry = self.slots.entry(id);
         let (next_hop, mode) = (entry.next_hop(), entry.mode());
-        let frame = Frame::new(mode, self.slots.packet(id).to_vec())
-            .expect("a slot holds what a frame held, whole");
+        let (size, packet) = self.slots.packet(id);
+        let mut buffer = buffer(size);
+        buffer.clear();
+        buffer.extend_from_slice(packet);
+        let frame = Frame::new(mode, buffer).expect("a slot holds what a frame held, whole");
         self.forget(id);
         if self.due.is_empty() && self.due.capacity() > DUE_KEPT {
             self.due.shrink_to(DUE_KEPT);
@@ -209,7 +217,7 @@ impl DelayQueue {
     /// Frees the slot of a packet that is in neither wheel nor heap any more.
     fn forget(&mut self, id: SlotId) {
         self.count -= 1;
-        self.bytes -= self.slots.packet(id).len();
+        self.bytes -= self.slots.packet(id).0.packet_len();
         self.slots.free(id);
     }
 }
@@ -219,7 +227,6 @@ mod tests {
     use std::time::Duration;
 
     use nym_packet::frame::PacketMode;
-    use nym_packet::geometry::PacketSize;
     use proptest::prelude::*;
 
     use super::*;
@@ -251,7 +258,7 @@ mod tests {
         }
 
         fn drain(&mut self, now: Timestamp) -> Vec<u16> {
-            std::iter::from_fn(|| self.0.pop_due(now))
+            std::iter::from_fn(|| self.0.pop_due(now, |_| Vec::new()))
                 .map(|(next_hop, frame)| {
                     let number = next_hop.socket_addr().port();
                     assert_eq!(frame.packet()[0], number.to_be_bytes()[1]);

@@ -21,6 +21,10 @@
 //!
 //! Nothing is kept in order; a mix gives none.
 //!
+//! Under load no packet that goes on costs an allocation or a lock of its own: it travels in a
+//! [buffer](nym_transport::buffers) that an earlier one left, and readers, workers, scheduler and
+//! writers take each lock once for a batch.
+//!
 //! # Memory
 //!
 //! A batch comes from one read, at most 66 KiB. So [`BATCHES_QUEUED`] batches for each worker are at most
@@ -33,6 +37,7 @@
 
 mod schedule;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -42,9 +47,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nym_daemon::clock::Clock;
-use nym_packet::address::HopAddress;
 use nym_packet::frame::Frame;
-use nym_transport::connections::{Connections, SendError};
+use nym_transport::buffers::Buffers;
+use nym_transport::connections::Connections;
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::listener::Listener;
 use tokio::net::TcpStream;
@@ -154,10 +159,8 @@ pub async fn run<D: Deliver>(
         workers,
         ..
     } = parts;
-    let exit = Exit {
-        connections,
-        counters: counters.clone(),
-    };
+    let exit = Exit::new(connections, counters.clone());
+    let buffers = exit.buffers.clone();
     let waiting = Arc::new(Waiting::new(queue_limits));
     let mut tasks = JoinSet::new();
     tasks.spawn_blocking({
@@ -193,7 +196,7 @@ pub async fn run<D: Deliver>(
     let accept = listener.run(stop.clone(), {
         let stop = stop.clone();
         move |stream, _peer| {
-            let reader = FrameReader::new(stream, read_timeouts);
+            let reader = FrameReader::new(stream, read_timeouts).with_buffers(buffers.clone());
             read(reader, Arc::clone(&intake), counters.clone(), stop.clone())
         }
     });
@@ -301,8 +304,7 @@ impl<D: Deliver> Workshop<D> {
     async fn work(self: Arc<Self>, mut batches: mpsc::Receiver<Vec<Frame>>) {
         let mut room = BatchRoom::default();
         let mut frames = Vec::new();
-        let mut done = Vec::with_capacity(PACKETS_PER_TURN);
-        let mut delayed = Vec::with_capacity(PACKETS_PER_TURN);
+        let mut turn = Turn::default();
         while let Some(batch) = batches.recv().await {
             frames.extend(batch);
             // Whatever other links have handed over meanwhile shares the lanes.
@@ -321,9 +323,9 @@ impl<D: Deliver> Workshop<D> {
                         let now = self.clock.now();
                         unrecorded = self.lock_replay().check_headers(now, headers);
                     },
-                    &mut done,
+                    &mut turn.done,
                 );
-                self.finish(&mut done, unrecorded, &mut delayed).await;
+                self.finish(&mut turn, unrecorded).await;
                 yield_now().await;
             }
         }
@@ -335,16 +337,11 @@ impl<D: Deliver> Workshop<D> {
     }
 
     /// Passes on what became of a batch. Of the packets that seem replayed, some may just not have
-    /// been recorded. `delayed` is room, empty before and after.
-    async fn finish(
-        &self,
-        done: &mut Vec<Result<Processed, Rejection>>,
-        unrecorded: u64,
-        delayed: &mut Vec<Delayed>,
-    ) {
+    /// been recorded.
+    async fn finish(&self, turn: &mut Turn, unrecorded: u64) {
         let now = self.clock.now();
         let mut rejected = RejectCounts::default();
-        for processed in done.drain(..) {
+        for processed in turn.done.drain(..) {
             match (processed, &self.role) {
                 (Ok(Processed::Forward(forward)), Role::MixNode) => {
                     let Forward {
@@ -353,9 +350,9 @@ impl<D: Deliver> Workshop<D> {
                         frame,
                     } = forward;
                     if delay.is_zero() {
-                        self.exit.send_patiently(next_hop, frame).await;
+                        turn.at_once.push_back((next_hop.socket_addr(), frame));
                     } else {
-                        delayed.push(Delayed {
+                        turn.delayed.push(Delayed {
                             deadline: now + delay,
                             next_hop,
                             frame,
@@ -367,7 +364,10 @@ impl<D: Deliver> Workshop<D> {
                 (Err(rejection), _) => rejected.record(&rejection),
             }
         }
-        self.waiting.waiting.hold(delayed, &self.exit);
+        self.waiting.waiting.hold(&mut turn.delayed, &self.exit);
+        self.exit
+            .send_patiently(&mut turn.at_once, &mut turn.outcomes)
+            .await;
         rejected.replayed = rejected.replayed.saturating_sub(unrecorded);
         rejected.unrecorded += unrecorded;
         if rejected.total() > 0 {
@@ -376,31 +376,63 @@ impl<D: Deliver> Workshop<D> {
     }
 }
 
+/// What became of the packets of one turn, sorted; room that is kept from turn to turn.
+#[derive(Default)]
+struct Turn {
+    done: Vec<Result<Processed, Rejection>>,
+    at_once: VecDeque<(SocketAddr, Frame)>,
+    delayed: Vec<Delayed>,
+    outcomes: Vec<(SocketAddr, bool)>,
+}
+
 /// Where packets leave, and are counted.
 #[derive(Clone)]
 struct Exit {
+    buffers: Buffers,
     connections: Connections,
     counters: Counters,
 }
 
 impl Exit {
-    fn send(&self, next_hop: HopAddress, frame: Frame) {
-        let next_hop = next_hop.socket_addr();
-        self.count(next_hop, self.connections.send(next_hop, frame));
+    fn new(connections: Connections, counters: Counters) -> Self {
+        Self {
+            buffers: connections.buffers(),
+            connections,
+            counters,
+        }
+    }
+
+    /// Sends without waiting. `outcomes` is room, empty before and after.
+    fn send(
+        &self,
+        frames: &mut VecDeque<(SocketAddr, Frame)>,
+        outcomes: &mut Vec<(SocketAddr, bool)>,
+    ) {
+        let connections = &self.connections;
+        while !frames.is_empty() {
+            connections.send_ready(frames, |hop, outcome| outcomes.push((hop, outcome.is_ok())));
+            if let Some((hop, frame)) = frames.pop_front() {
+                outcomes.push((hop, connections.send(hop, frame).is_ok()));
+            }
+        }
+        self.counters.record_outcomes(outcomes.drain(..));
     }
 
     /// While a next hop's queue is full for a moment, the worker waits, and reads no more.
-    async fn send_patiently(&self, next_hop: HopAddress, frame: Frame) {
-        let next_hop = next_hop.socket_addr();
-        let outcome = self.connections.send_patiently(next_hop, frame).await;
-        self.count(next_hop, outcome);
-    }
-
-    fn count(&self, next_hop: SocketAddr, outcome: Result<(), SendError>) {
-        match outcome {
-            Ok(()) => self.counters.record_sent(next_hop),
-            Err(_) => self.counters.record_dropped(next_hop),
+    async fn send_patiently(
+        &self,
+        frames: &mut VecDeque<(SocketAddr, Frame)>,
+        outcomes: &mut Vec<(SocketAddr, bool)>,
+    ) {
+        let connections = &self.connections;
+        while !frames.is_empty() {
+            connections.send_ready(frames, |hop, outcome| outcomes.push((hop, outcome.is_ok())));
+            if let Some((hop, frame)) = frames.pop_front() {
+                let outcome = connections.send_patiently(hop, frame).await;
+                outcomes.push((hop, outcome.is_ok()));
+            }
         }
+        self.counters.record_outcomes(outcomes.drain(..));
     }
 }
 

@@ -212,6 +212,19 @@ impl FrameDecoder {
     /// [`FrameError`] when the next two bytes are not a frame header; the connection must be
     /// closed. Frames before it have been given already.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        self.next_frame_in(|_| Vec::new())
+    }
+
+    /// Like [`next_frame`](Self::next_frame), with the packet in the buffer that `buffer` gives for
+    /// its size, whatever that holds. Nothing is allocated if the buffer is large enough.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_frame`](Self::next_frame).
+    pub fn next_frame_in(
+        &mut self,
+        buffer: impl FnOnce(PacketSize) -> Vec<u8>,
+    ) -> Result<Option<Frame>, FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -231,10 +244,13 @@ impl FrameDecoder {
         let Some((packet, _)) = rest.split_at_checked(header.size.packet_len()) else {
             return Ok(None);
         };
+        let mut buffer = buffer(header.size);
+        buffer.clear();
+        buffer.extend_from_slice(packet);
         let frame = Frame {
             mode: header.mode,
             size: header.size,
-            packet: packet.to_vec(),
+            packet: buffer,
         };
         self.taken += header.size.frame_len();
         Ok(Some(frame))

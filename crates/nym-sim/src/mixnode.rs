@@ -48,7 +48,7 @@ impl SimMixnode {
 
     /// The next frame that has waited long enough.
     pub(crate) fn poll_transmit(&mut self, now: Timestamp) -> Option<(HopAddress, Frame)> {
-        self.waiting.pop_due(now)
+        self.waiting.pop_due(now, |_| Vec::new())
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {

@@ -32,7 +32,7 @@ mod backoff;
 mod counts;
 mod link;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +51,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::buffers::Buffers;
 use crate::connections::counts::Counters;
 use crate::connections::link::LinkTask;
 use crate::tls::LinkRefusal;
@@ -167,6 +168,7 @@ impl Connections {
     pub fn with_dialer(config: ConnectionsConfig, rng: StdRng, dialer: impl Dial) -> Self {
         let cut = CancellationToken::new();
         let shared = Arc::new(Shared {
+            buffers: Buffers::default(),
             config,
             counters: Counters::default(),
             cut: cut.clone(),
@@ -247,13 +249,54 @@ impl Connections {
         outcome
     }
 
+    /// [`send`](Self::send) for each of `frames`, with one lock for all. Takes them out up to the
+    /// first for whose next hop somebody should [wait](Self::send_patiently), and tells `done` what
+    /// became of each.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn send_ready(
+        &self,
+        frames: &mut VecDeque<(SocketAddr, Frame)>,
+        mut done: impl FnMut(SocketAddr, Result<(), SendError>),
+    ) {
+        let mut links = self.shared.lock_links();
+        while let Some((next_hop, frame)) = frames.pop_front() {
+            let outcome = match self.queue_in(&mut links, next_hop, frame) {
+                Err(Unqueued::Full {
+                    frame,
+                    is_awaited: true,
+                    ..
+                }) => return frames.push_front((next_hop, frame.frame)),
+                outcome => outcome.map_err(SendError::from),
+            };
+            self.shared.counters.count_queued(outcome);
+            done(next_hop, outcome);
+        }
+    }
+
+    /// Where frames leave their buffers when they are written.
+    #[must_use]
+    pub fn buffers(&self) -> Buffers {
+        self.shared.buffers.clone()
+    }
+
     fn queue(&self, next_hop: SocketAddr, frame: Frame) -> Result<(), Unqueued> {
+        self.queue_in(&mut self.shared.lock_links(), next_hop, frame)
+    }
+
+    fn queue_in(
+        &self,
+        links: &mut Links,
+        next_hop: SocketAddr,
+        frame: Frame,
+    ) -> Result<(), Unqueued> {
         let config = &self.shared.config;
         if !config.address_policy.allows(next_hop) {
             return Err(SendError::AddressRefused.into());
         }
         let mut queued = QueuedFrame::reserve(&self.shared, frame)?;
-        let mut links = self.shared.lock_links();
         if links.is_closed {
             return Err(SendError::Stopped.into());
         }
@@ -334,6 +377,7 @@ impl Connections {
 
 /// What the handles and the tasks share.
 struct Shared {
+    buffers: Buffers,
     config: ConnectionsConfig,
     counters: Counters,
     /// Cancelled to end all tasks at once.
@@ -452,9 +496,15 @@ impl From<Unqueued> for SendError {
     }
 }
 
-/// A frame in a queue, counted in the bytes queued until it is dropped.
+/// A frame in a queue.
 struct QueuedFrame {
     frame: Frame,
+    _reserved: Reserved,
+}
+
+/// The place of a frame among the bytes queued, until it is dropped.
+struct Reserved {
+    len: usize,
     queued_bytes: Arc<AtomicUsize>,
 }
 
@@ -470,7 +520,10 @@ impl QueuedFrame {
             .map_err(|_| SendError::MemoryFull)?;
         Ok(Self {
             frame,
-            queued_bytes: Arc::clone(&shared.queued_bytes),
+            _reserved: Reserved {
+                len,
+                queued_bytes: Arc::clone(&shared.queued_bytes),
+            },
         })
     }
 
@@ -479,9 +532,9 @@ impl QueuedFrame {
     }
 }
 
-impl Drop for QueuedFrame {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        self.queued_bytes.fetch_sub(self.len(), Ordering::Relaxed);
+        self.queued_bytes.fetch_sub(self.len, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,8 @@ use nym_packet::frame::{Frame, FrameDecoder, FrameError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
+use crate::buffers::Buffers;
+
 /// Bytes asked of the operating system at a time: 13 regular frames, or nearly one extended.
 const READ_LEN: usize = 32 * 1024;
 
@@ -66,6 +68,7 @@ pub struct FrameReader<R> {
     timeouts: ReadTimeouts,
     decoder: FrameDecoder,
     buffer: Box<[u8]>,
+    spares: Buffers,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -76,7 +79,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             timeouts,
             decoder: FrameDecoder::new(),
             buffer: vec![0; READ_LEN].into_boxed_slice(),
+            spares: Buffers::default(),
         }
+    }
+
+    /// The same, with packets in buffers of this stock.
+    #[must_use]
+    pub fn with_buffers(mut self, buffers: Buffers) -> Self {
+        self.spares = buffers;
+        self
     }
 
     /// The next frame, or `None` when the peer has closed the connection.
@@ -110,17 +121,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// [`FrameReadError`] when there is no frame to give; the connection is then of no further
     /// use.
     pub async fn next_frames(&mut self, frames: &mut Vec<Frame>) -> Result<usize, FrameReadError> {
-        let Some(first) = self.next_frame().await? else {
-            return Ok(0);
-        };
-        frames.push(first);
-        let mut count = 1;
-        // An error behind good frames is given by the next call.
-        while let Ok(Some(frame)) = self.decoder.next_frame() {
-            frames.push(frame);
+        loop {
+            let count = self.take_complete(frames)?;
+            if count > 0 || !self.read().await? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Appends the frames that are complete. An error behind good frames is given by the next call.
+    fn take_complete(&mut self, frames: &mut Vec<Frame>) -> Result<usize, FrameError> {
+        let mut spares = self.spares.lock();
+        let mut count = 0;
+        loop {
+            match self.decoder.next_frame_in(|size| spares.take(size)) {
+                Ok(Some(frame)) => frames.push(frame),
+                Err(error) if count == 0 => return Err(error),
+                Ok(None) | Err(_) => return Ok(count),
+            }
             count += 1;
         }
-        Ok(count)
     }
 
     /// Reads once; false at the end of the stream.

@@ -8,6 +8,7 @@
 //! | [`listener`] | any TCP port that others connect to |
 //! | [`tls`] | an encrypted link; [`legacy`] allows plain ones, [`peers`] tells who speaks TLS |
 //! | [`stream`] | either kind of link, as bytes |
+//! | [`buffers`] | (of a link between nodes) the memory that packets come and go in |
 //! | [`frames`] | the reading side of a link between nodes |
 //! | [`connections`] | the writing side: one connection per next hop |
 //! | [`websocket`] | the link between a client and its gateway, or an app and its client |
@@ -48,6 +49,7 @@
 //! * Every wait for a peer has a timeout; every retry backs off with jitter up to a cap.
 //! * No task outlives the value that started it.
 
+pub mod buffers;
 pub mod connections;
 pub mod directory;
 pub mod frames;

@@ -117,8 +117,9 @@ impl Slots {
         &mut slots.chunks[chunk].entries[place]
     }
 
-    pub(super) fn packet(&self, id: SlotId) -> &[u8] {
-        self.by_size[id.size_index()].packet(id)
+    pub(super) fn packet(&self, id: SlotId) -> (PacketSize, &[u8]) {
+        let slots = &self.by_size[id.size_index()];
+        (slots.size, slots.packet(id))
     }
 
     /// Frees a slot, whose id means nothing from then on.
@@ -283,7 +284,7 @@ mod tests {
             waiting.retain(|(id, size, fill)| {
                 number += 1;
                 let packet = vec![*fill; size.packet_len()];
-                assert_eq!(slots.packet(*id), packet);
+                assert_eq!(slots.packet(*id), (*size, packet.as_slice()));
                 if number % 3 == 0 {
                     slots.free(*id);
                 }

@@ -7,6 +7,8 @@
 //! task waits behind whatever its thread does, here batches of cryptography; the operating system
 //! wakes a thread that has slept at once, to some 50 µs.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use nym_daemon::clock::Clock;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::Frame;
 use nym_packet::time::Timestamp;
+use nym_transport::buffers::Buffers;
 
 use super::{DRAIN, Exit};
 use crate::delay_queue::{DelayQueue, QueueLimits};
@@ -65,6 +68,7 @@ impl Waiting {
             return;
         };
         let mut state = self.lock();
+        let mut spares = exit.buffers.lock();
         for Delayed {
             deadline,
             next_hop,
@@ -74,7 +78,9 @@ impl Waiting {
             state.queue.insert(deadline, next_hop, &frame, |next_hop| {
                 exit.counters.record_dropped(next_hop.socket_addr());
             });
+            spares.give(frame);
         }
+        drop(spares);
         let is_earlier = state.wakes_at.is_none_or(|wakes_at| earliest < wakes_at);
         drop(state);
         if is_earlier {
@@ -93,7 +99,8 @@ impl Waiting {
         &self,
         clock: Clock,
         not_before: Timestamp,
-        due: &mut Vec<(HopAddress, Frame)>,
+        buffers: &Buffers,
+        due: &mut VecDeque<(SocketAddr, Frame)>,
     ) -> bool {
         let mut state = self.lock();
         loop {
@@ -105,7 +112,14 @@ impl Waiting {
                 return false;
             }
             if not_before <= now {
-                due.extend(std::iter::from_fn(|| state.queue.pop_due(now)).take(SENT_AT_ONCE));
+                let mut spares = buffers.lock();
+                while due.len() < SENT_AT_ONCE
+                    && let Some((next_hop, frame)) =
+                        state.queue.pop_due(now, |size| spares.take(size))
+                {
+                    due.push_back((next_hop.socket_addr(), frame));
+                }
+                drop(spares);
                 if !due.is_empty() {
                     return true;
                 }
@@ -150,13 +164,12 @@ impl Drop for CloseOnDrop {
 /// What waits then for longer than [`DRAIN`] is lost, as if this node had been cut off; senders
 /// retransmit.
 pub(super) fn run(waiting: &Waiting, exit: &Exit, clock: Clock) {
-    let mut due = Vec::with_capacity(SENT_AT_ONCE);
+    let mut due = VecDeque::with_capacity(SENT_AT_ONCE);
+    let mut outcomes = Vec::with_capacity(SENT_AT_ONCE);
     let mut not_before = Timestamp::ZERO;
-    while waiting.take_due(clock, not_before, &mut due) {
+    while waiting.take_due(clock, not_before, &exit.buffers, &mut due) {
         let is_all = due.len() < SENT_AT_ONCE;
-        for (next_hop, frame) in due.drain(..) {
-            exit.send(next_hop, frame);
-        }
+        exit.send(&mut due, &mut outcomes);
         if is_all {
             not_before = clock.now() + ROUND;
         }

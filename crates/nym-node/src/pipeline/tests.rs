@@ -285,10 +285,7 @@ async fn packets_that_wait_are_sent_before_stopping() {
 async fn a_burst_that_falls_due_at_once_fits_into_the_queue_of_a_next_hop() {
     let next_hop = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connections = Connections::new(ConnectionsConfig::default(), nym_daemon::entropy());
-    let exit = Exit {
-        connections: connections.clone(),
-        counters: Counters::start(),
-    };
+    let exit = Exit::new(connections.clone(), Counters::start());
     let clock = Clock::start();
     let delayed = |_| Delayed {
         deadline: clock.now(),

@@ -227,14 +227,16 @@ impl LinkTask {
 
     /// Drops the pending frames that lie within the first `len` bytes written.
     fn forget_written(&mut self, mut len: usize) {
+        let mut spares = self.shared.buffers.lock();
         let mut count = 0;
-        while let Some(first) = self.pending.front()
-            && first.len() <= len
+        while self.pending.front().is_some_and(|first| first.len() <= len)
+            && let Some(first) = self.pending.pop_front()
         {
             len -= first.len();
-            self.pending.pop_front();
+            spares.give(first.frame);
             count += 1;
         }
+        drop(spares);
         add(&self.shared.counters.written, count);
     }
 }
