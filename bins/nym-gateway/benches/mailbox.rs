@@ -27,13 +27,13 @@ use std::time::{Duration, Instant};
 
 use network::{ACK_LEN, Client, LastMixNode, MESSAGE_LEN, NextHop, Running};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Messages sent as fast as the link takes them.
-const FLOOD: u32 = 2_000;
+const FLOOD: u32 = 1_000;
 
 /// Messages sent at a steady pace, for each rate.
-const PACED: u32 = 500;
+const PACED: u32 = 300;
 
 /// Messages in a second.
 const RATES: [u32; 3] = [50, 200, 1_000];
@@ -84,7 +84,12 @@ async fn run(variant: Variant, seen: &mut Seen) {
         Variant::Single => NonZeroUsize::MIN,
         Variant::Grouped | Variant::Online => nym_gateway::config::MESSAGES_PER_COMMIT_DEFAULT,
     };
-    let gateway = Running::start_with(|config| config.messages_per_commit = per_commit).await;
+    let gateway = Running::start_with(|config| {
+        config.messages_per_commit = per_commit;
+        // Room for all acknowledgements at once: one that is dropped would be waited for in vain.
+        config.connections.queue_len = 2 * FLOOD as usize;
+    })
+    .await;
     let mut acks = NextHop::start().await;
     let mix = LastMixNode::new(gateway.contact, acks.address());
     let mut alice = Client::new();

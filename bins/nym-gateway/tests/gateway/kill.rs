@@ -2,8 +2,8 @@
 //! order, and what they have settled with it they do not get again.
 //!
 //! The program runs as a process of its own. What is an acknowledgement is observed at its first
-//! hop, by [`Acks`]. A seed decides when what happens; the number of instants and the seed come
-//! from the environment, so that `cargo xtask soak gateway` runs the same for longer.
+//! hop, by [`Acks`]. A seed decides when what happens. `NYM_SOAK_INSTANTS` and `NYM_SOAK_SEED` in
+//! the environment run the same for longer, or with another seed.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
