@@ -7,6 +7,7 @@ use nym_packet::ack::AckKey;
 use nym_packet::address::Recipient;
 use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
 use nym_packet::time::Timestamp;
+use nym_protocol::app::{Outcome, RequestId};
 use nym_protocol::gateway::client_session::Event as SessionEvent;
 use nym_protocol::gateway::{ClientLogin, ClientSession, SharedKeys};
 use nym_protocol::validator::topology::Topology;
@@ -29,6 +30,8 @@ pub(crate) struct SimClient {
     pub(crate) packet_times: Vec<Timestamp>,
     pub(crate) delivered: usize,
     pub(crate) failed: usize,
+    /// How messages ended whose app wants to know.
+    pub(crate) receipts: Vec<(RequestId, Outcome)>,
 }
 
 impl SimClient {
@@ -62,6 +65,7 @@ impl SimClient {
             packet_times: Vec::new(),
             delivered: 0,
             failed: 0,
+            receipts: Vec::new(),
         }
     }
 
@@ -122,8 +126,21 @@ impl SimClient {
         while let Some(event) = self.engine.poll_event() {
             match event {
                 Event::Received(message) => self.received.push(message),
-                Event::Delivered { .. } => self.delivered += 1,
-                Event::Failed { .. } => self.failed += 1,
+                Event::Delivered {
+                    latency, receipt, ..
+                } => {
+                    self.delivered += 1;
+                    let outcome = Outcome::Delivered { latency };
+                    self.receipts.extend(receipt.map(|id| (id, outcome)));
+                }
+                Event::Failed {
+                    reason, receipt, ..
+                } => {
+                    self.failed += 1;
+                    let reason = reason.to_string();
+                    let outcome = Outcome::Failed { reason };
+                    self.receipts.extend(receipt.map(|id| (id, outcome)));
+                }
                 _ => {}
             }
         }

@@ -8,6 +8,7 @@ use nym_packet::address::{HopAddress, Recipient};
 use nym_packet::frame::Frame;
 use nym_packet::keys::IdentityKeyPair;
 use nym_packet::time::Timestamp;
+use nym_protocol::app::{Outcome, RequestId};
 use nym_protocol::gateway::ConnectionId;
 use nym_protocol::validator::{GatewayDescriptor, MixnodeDescriptor, Topology};
 use nym_protocol::ws::WsMessage;
@@ -189,6 +190,30 @@ impl Network {
     /// observer of its link sees.
     pub fn take_packet_times(&mut self, client: usize) -> Vec<Timestamp> {
         std::mem::take(&mut self.clients[client].packet_times)
+    }
+
+    /// As [`send`](Self::send), for an app that wants to know what becomes of the message.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn send_asking(
+        &mut self,
+        from: usize,
+        to: usize,
+        message: &[u8],
+        id: RequestId,
+    ) -> Result<(), SendError> {
+        let recipient = self.address(to);
+        let engine = &mut self.clients[from].engine;
+        let message = engine.send(self.now, &recipient, message, false)?;
+        engine.ask_receipt(self.now, message, id);
+        self.drain_client(from);
+        Ok(())
+    }
+
+    /// Takes what a client has told of the messages whose apps want to know, in order.
+    pub fn take_receipts(&mut self, client: usize) -> Vec<(RequestId, Outcome)> {
+        std::mem::take(&mut self.clients[client].receipts)
     }
 
     /// Takes the messages that a client has received, in the order of their arrival.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nym_client_core::EngineConfig;
+use nym_protocol::app::Outcome;
 use nym_sim::{Faults, Network, SimConfig};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -193,4 +195,112 @@ fn an_idle_client_sends_55_packets_a_second() {
     let rate = (network.engine(0).stats().packets_sent - before) as f64 / 60.0;
     // 3,300 packets are expected; four standard deviations are 230.
     assert!((51.0..59.0).contains(&rate), "{rate} packets a second");
+}
+
+#[test]
+fn each_of_a_thousand_sends_ends_once_and_delivered_is_never_a_lie() {
+    const MESSAGES: usize = 1_000;
+    let seed = seed(6);
+    let mut network = Network::new(SimConfig {
+        seed,
+        // Few attempts, so that some messages do fail.
+        engine: EngineConfig {
+            fragment_attempts_max: 8,
+            ..EngineConfig::default().with_fast_mode()
+        },
+        faults: Faults {
+            dropped: 0.2,
+            ..Faults::NONE
+        },
+        ..SimConfig::default()
+    });
+    connect_all(&mut network, 2);
+    for index in 0..MESSAGES {
+        let id = index.to_string().parse().unwrap();
+        let (from, text) = (index % 2, index.to_string());
+        network
+            .send_asking(from, 1 - from, text.as_bytes(), id)
+            .unwrap();
+    }
+    let all_ended = |network: &Network| {
+        let ended = |client| {
+            let (delivered, failed) = network.reports(client);
+            delivered + failed
+        };
+        ended(0) + ended(1) == MESSAGES
+    };
+    assert!(
+        network.run_until(Duration::from_secs(600), all_ended),
+        "seed {seed}: a send has no end"
+    );
+    // Nothing more is told, however late copies arrive.
+    network.run_for(Duration::from_secs(10));
+
+    let mut arrived: BTreeMap<String, usize> = BTreeMap::new();
+    let mut delivered = 0;
+    for client in 0..2 {
+        for received in network.take_received(client) {
+            let text = String::from_utf8(received.message).unwrap();
+            *arrived.entry(text).or_default() += 1;
+        }
+    }
+    let mut ended: BTreeMap<String, usize> = BTreeMap::new();
+    for (id, outcome) in (0..2).flat_map(|client| network.take_receipts(client)) {
+        *ended.entry(id.to_string()).or_default() += 1;
+        if let Outcome::Delivered { .. } = outcome {
+            delivered += 1;
+            let count = arrived.get(id.as_json()).copied();
+            assert_eq!(count, Some(1), "seed {seed}: {id} was called delivered");
+        }
+    }
+    assert_eq!(ended.len(), MESSAGES, "seed {seed}");
+    assert!(
+        ended.values().all(|count| *count == 1),
+        "seed {seed}: two ends of one send"
+    );
+    assert!(
+        (1..MESSAGES).contains(&delivered),
+        "seed {seed}: both ends occur, {delivered} were delivered"
+    );
+    assert!(arrived.values().all(|count| *count == 1), "seed {seed}");
+}
+
+/// How long lines take that are handed over one after the other; the mean.
+fn line_latency(network: &mut Network, lines: u32) -> Duration {
+    let mut sum = Duration::ZERO;
+    for number in 0..lines {
+        let line = format!("line {number}");
+        let sent_at = network.now();
+        let accepted = network.send(0, 1, line.as_bytes());
+        assert_eq!(accepted, Ok(()));
+        let mut arrived = false;
+        while !arrived {
+            network.run_for(Duration::from_millis(1));
+            let received = network.take_received(1);
+            arrived = received
+                .iter()
+                .any(|received| received.message == line.as_bytes());
+        }
+        sum += network.now().saturating_duration_since(sent_at);
+    }
+    sum / lines
+}
+
+#[test]
+fn a_line_arrives_within_three_times_its_idle_latency_beside_a_file_of_10_mb() {
+    let seed = seed(7);
+    let mut network = Network::new(SimConfig {
+        seed,
+        ..SimConfig::default()
+    });
+    connect_all(&mut network, 2);
+    let idle = line_latency(&mut network, 20);
+    network.send(0, 1, &vec![7; 10_000_000]).unwrap();
+    let beside_the_file = line_latency(&mut network, 20);
+    let left = network.engine(0).unacknowledged_bytes();
+    assert!(left > 9_000_000, "the file is on its way: {left} bytes");
+    assert!(
+        beside_the_file <= idle * 3,
+        "seed {seed}: {beside_the_file:?} beside a file, {idle:?} without"
+    );
 }
