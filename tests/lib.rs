@@ -258,6 +258,17 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends it with SIGKILL: it does nothing more at all.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a started child can be killed");
+        self.child
+            .wait()
+            .expect("a started child can be waited for");
+    }
+
     /// Asks it to end, as Ctrl-C does, and waits for it.
     ///
     /// # Panics
@@ -280,12 +291,14 @@ impl Running {
 impl Drop for Running {
     /// Asks it to end, so that it cleans up after itself, and insists after a while.
     fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        // It may have ended by itself; then there is nobody to ask, or to kill.
-        let _ = Command::new("kill")
-            .args(["-TERM", &pid])
-            .stderr(Stdio::null())
-            .status();
+        // Once it was waited for, its id may be that of another process.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let pid = self.child.id().to_string();
+            let _ = Command::new("kill")
+                .args(["-TERM", &pid])
+                .stderr(Stdio::null())
+                .status();
+        }
         // Its outputs are closed when it has ended.
         while self.lines.recv_timeout(GRACE).is_ok() {}
         let _ = self.child.kill();

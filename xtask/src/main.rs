@@ -3,6 +3,7 @@
 //! | Command | What it does |
 //! |---|---|
 //! | `bench-mixnode` | a mix node under load, as the table of `docs/benchmarks.md` |
+//! | `soak` | kills programs under load, many times; see `cargo xtask soak help` |
 //! | `test` | everything that must pass before a change lands; the README's test command |
 //! | `tidy` | the rules of this repository that no compiler checks |
 //! | `typescript` | compiles the TypeScript programs of `clients/` and prints where they are |
@@ -23,6 +24,7 @@ mod mixnode;
 mod prerequisites;
 mod process;
 mod python;
+mod soak;
 mod tidy;
 mod typescript;
 
@@ -30,7 +32,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo xtask` accepts; `tidy` compares the README's commands with it.
-pub(crate) const COMMANDS: [&str; 5] = ["bench-mixnode", "test", "tidy", "typescript", "venv"];
+pub(crate) const COMMANDS: [&str; 6] = [
+    "bench-mixnode",
+    "soak",
+    "test",
+    "tidy",
+    "typescript",
+    "venv",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +47,7 @@ fn main() -> ExitCode {
     let root = root();
     let done = match arguments.as_slice() {
         ["bench-mixnode"] => mixnode::bench(&root),
+        ["soak", arguments @ ..] => soak::run(&root, arguments),
         ["test"] => checks::run(&root),
         ["tidy"] => tidy::run(&root),
         ["typescript"] => typescript::prepare(&root).map(|dist| println!("{}", dist.display())),
