@@ -1,12 +1,18 @@
-//! `cargo xtask soak`: the crash tests at length. A scenario is a test of the package `nym-tests`
-//! that reads its seed and its number of kills from the environment.
+//! `cargo xtask soak`: the crash tests at length. A scenario is a test target that reads its seed
+//! and its number of kills from the environment.
 
 use std::path::Path;
 
 use crate::process;
 
+/// A test target: its package, its name, and which of its tests to run.
+type Target = (&'static str, &'static str, &'static str);
+
 /// The scenarios, and the test target of each.
-const SCENARIOS: [(&str, &str); 1] = [("client", "client_crash")];
+const SCENARIOS: [(&str, Target); 2] = [
+    ("client", ("nym-tests", "client_crash", "")),
+    ("gateway", ("nym-gateway", "gateway", "kill::")),
+];
 
 /// The variables that those tests read.
 const SEED_VARIABLE: &str = "NYM_SOAK_SEED";
@@ -15,7 +21,7 @@ const INSTANTS_VARIABLE: &str = "NYM_SOAK_INSTANTS";
 /// What is run when nothing else is said.
 #[derive(Debug, PartialEq, Eq)]
 struct Soak {
-    targets: Vec<&'static str>,
+    targets: Vec<Target>,
     seed: u64,
     instants: u64,
 }
@@ -30,10 +36,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
         seed,
         instants,
     } = parse(arguments)?;
-    for target in targets {
+    for (package, target, filter) in targets {
         let mut test = process::cargo();
         test.current_dir(root)
-            .args(["test", "--package", "nym-tests", "--test", target])
+            .args(["test", "--package", package, "--test", target, filter])
             .args(["--", "--nocapture"])
             .env(SEED_VARIABLE, seed.to_string())
             .env(INSTANTS_VARIABLE, instants.to_string());
@@ -65,7 +71,7 @@ fn parse(arguments: &[&str]) -> Result<Soak, String> {
                 let (_, target) = found.ok_or_else(|| {
                     format!("usage: cargo xtask soak [{names}] [--seed N] [--instants N]")
                 })?;
-                soak.targets = vec![target];
+                soak.targets = vec![*target];
             }
         }
     }
@@ -79,14 +85,15 @@ mod tests {
     #[test]
     fn scenario_seed_and_instants_are_read_in_any_order() {
         let soak = parse(&["--instants", "7", "client", "--seed", "3"]).unwrap();
-        let (targets, seed, instants) = (vec!["client_crash"], 3, 7);
+        let (targets, seed, instants) = (vec![SCENARIOS[0].1], 3, 7);
         let expected = Soak {
             targets,
             seed,
             instants,
         };
         assert_eq!(soak, expected);
-        assert_eq!(parse(&[]).unwrap().instants, 200);
+        let all = parse(&[]).unwrap();
+        assert_eq!((all.targets.len(), all.instants), (SCENARIOS.len(), 200));
     }
 
     #[test]
