@@ -61,6 +61,13 @@ const CHECK: &[u8] = b"nym-client store";
 /// Bytes of a page of the database.
 const PAGE_LEN: u64 = 4_096;
 
+/// The largest a store may grow when nothing else is said, in bytes: 1 GiB. The bounds of the engine
+/// and of the messages that wait for apps add up to a third of that.
+pub(crate) const STORE_BYTES_MAX_DEFAULT: u64 = 1 << 30;
+
+/// The smallest bound of a store, in bytes: 1 MiB.
+pub(crate) const STORE_BYTES_MIN: u64 = 1 << 20;
+
 /// Where a client keeps its records, and how much.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoreConfig {
@@ -68,8 +75,7 @@ pub struct StoreConfig {
     pub database: PathBuf,
     /// The file of the key it is encrypted with.
     pub key_file: PathBuf,
-    /// The largest the database may grow, in bytes. Default 1 GiB: the bounds of the engine and
-    /// of the messages that wait for apps add up to a third of that.
+    /// The largest the database may grow, in bytes.
     pub bytes_max: u64,
 }
 
@@ -82,7 +88,7 @@ impl StoreConfig {
         Self {
             database: dir.join("store.sqlite"),
             key_file: dir.join("store_key.pem"),
-            bytes_max: 1 << 30,
+            bytes_max: STORE_BYTES_MAX_DEFAULT,
         }
     }
 }

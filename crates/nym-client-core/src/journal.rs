@@ -21,6 +21,7 @@
 pub(crate) mod codec;
 pub(crate) mod record;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use zeroize::Zeroizing;
@@ -124,9 +125,13 @@ impl Batch {
         &self.changes
     }
 
-    /// Adds a later batch, so that both take effect together.
+    /// Adds a later batch, so that both take effect together. What the later one replaces is left
+    /// out: a message that did not fit and was taken back must not be written first.
     pub fn append(&mut self, later: Self) {
         self.position = later.position;
+        let replaced: BTreeSet<_> = later.changes.iter().map(Change::key).collect();
+        self.changes
+            .retain(|change| !replaced.contains(change.key()));
         self.changes.extend(later.changes);
     }
 }

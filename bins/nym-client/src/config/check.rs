@@ -12,7 +12,7 @@ use nym_protocol::validator::version::is_compatible;
 
 use super::file::{FileConfig, NO_SOCKET, WEB_SOCKET};
 use super::{AppToken, AppsConfig, ClientConfig, PushMode};
-use crate::store::StoreConfig;
+use crate::store::{STORE_BYTES_MIN, StoreConfig};
 
 const PUSH_MODES: [(&str, PushMode); 2] = [
     ("single", PushMode::Single),
@@ -64,7 +64,10 @@ impl ClientConfig {
         }
         Ok(Self {
             id: client.id.clone(),
-            store: Some(StoreConfig::beside(&file.key_files())),
+            store: file.store.durable.then(|| StoreConfig {
+                bytes_max: file.store.bytes_max,
+                ..StoreConfig::beside(&file.key_files())
+            }),
             key_files: file.key_files(),
             gateway,
             gateway_listener: listener.clone(),
@@ -186,6 +189,11 @@ fn check_numbers(file: &FileConfig, source: &Source) -> Result<(), ConfigError> 
         if size == 0 {
             return Err(source.invalid(key, "0", "a number above zero"));
         }
+    }
+    if file.store.bytes_max < STORE_BYTES_MIN {
+        let allowed = format!("a number of at least {STORE_BYTES_MIN}");
+        let found = file.store.bytes_max.to_string();
+        return Err(source.invalid("store.bytes_max", &found, &allowed));
     }
     if file.limits.fragment_attempts_max == 0 {
         return Err(source.invalid("limits.fragment_attempts_max", "0", "a number above zero"));

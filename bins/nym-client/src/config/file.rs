@@ -1,7 +1,7 @@
 //! The configuration file: every key with its default and a comment.
 //!
 //! The sections `client`, `socket`, `logging` and `debug` hold the keys that 0.11 programs know,
-//! so such a file is read as it is. Keys of our own stand in `apps` and `limits`, which those
+//! so such a file is read as it is. Keys of our own stand in `apps`, `limits` and `store`, which those
 //! programs pass over.
 
 use std::fmt;
@@ -18,6 +18,7 @@ use super::{
     VALIDATOR_DEFAULT,
 };
 use crate::keys::KeyFiles;
+use crate::store::STORE_BYTES_MAX_DEFAULT;
 
 pub(super) const WEB_SOCKET: &str = "WebSocket";
 pub(super) const NO_SOCKET: &str = "None";
@@ -46,6 +47,9 @@ pub struct FileConfig {
     /// Bounds of tables in memory.
     #[serde(default)]
     pub(crate) limits: LimitsSection,
+    /// What survives the end of the process.
+    #[serde(default)]
+    pub(crate) store: StoreSection,
 }
 
 /// Section `client`.
@@ -198,6 +202,23 @@ impl Default for LimitsSection {
     }
 }
 
+/// Section `store`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreSection {
+    pub(crate) durable: bool,
+    pub(crate) bytes_max: u64,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self {
+            durable: true,
+            bytes_max: STORE_BYTES_MAX_DEFAULT,
+        }
+    }
+}
+
 impl FileConfig {
     /// The defaults for a new client; the gateway is still missing.
     #[must_use]
@@ -226,6 +247,7 @@ impl FileConfig {
             debug: DebugSection::default(),
             apps: AppsSection::default(),
             limits: LimitsSection::default(),
+            store: StoreSection::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::file::{
     AppsSection, ClientSection, DebugSection, FileConfig, LimitsSection, SocketSection,
+    StoreSection,
 };
 
 /// The text of a configuration file, a comment above every key.
@@ -32,7 +33,7 @@ pub fn render(file: &FileConfig) -> String {
 }
 
 /// Every section with its entries.
-pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>); 6] {
+pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>); 7] {
     [
         ("client", client_entries(&file.client)),
         ("socket", socket_entries(&file.socket)),
@@ -40,6 +41,7 @@ pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>
         ("logging", Vec::new()),
         ("debug", debug_entries(&file.debug)),
         ("limits", limits_entries(&file.limits)),
+        ("store", store_entries(&file.store)),
     ]
 }
 
@@ -234,6 +236,21 @@ fn debug_entries(debug: &DebugSection) -> Vec<Entry<'static>> {
             "Without effect: no secret is ever used for two packets.",
             "vpn_key_reuse_limit",
             debug.vpn_key_reuse_limit.and_then(value),
+        ),
+    ]
+}
+
+fn store_entries(store: &StoreSection) -> Vec<Entry<'static>> {
+    vec![
+        (
+            "Whether messages, reply keys and receipts are kept on disk, encrypted, beside the keys.",
+            "durable",
+            value(store.durable),
+        ),
+        (
+            "The largest the database may grow, in bytes; beyond it nothing is accepted.",
+            "bytes_max",
+            value(store.bytes_max),
         ),
     ]
 }

@@ -289,3 +289,17 @@ fn every_key_has_a_section_in_the_file_and_a_comment_above_its_group() {
     }
     assert_eq!(rendered.len(), known.len());
 }
+
+#[test]
+fn a_client_keeps_what_it_was_given_unless_it_is_told_not_to() {
+    let text = render(&complete());
+    let kept = load(&text).unwrap().store.unwrap();
+    assert_eq!(kept.bytes_max, crate::store::STORE_BYTES_MAX_DEFAULT);
+    let volatile = load(&text.replace("durable = true", "durable = false"));
+    assert_eq!(volatile.unwrap().store, None);
+    let bytes_max = format!("bytes_max = {}", kept.bytes_max);
+    for (bytes, is_allowed) in [("1048576", true), ("1048575", false)] {
+        let text = text.replace(&bytes_max, &format!("bytes_max = {bytes}"));
+        assert_eq!(load(&text).is_ok(), is_allowed, "{bytes}");
+    }
+}

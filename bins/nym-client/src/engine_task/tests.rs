@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::deliveries::{AppId, MessageName};
-use crate::keys::OwnKeys;
+use crate::keys::{KeyFiles, OwnKeys};
+use crate::store::{Store, StoreConfig, StoreThread};
 
 const BYTES_MAX: usize = 10_000;
 
@@ -34,16 +35,30 @@ struct Fixture {
 
 impl Fixture {
     fn start() -> Self {
+        Self::start_with(BYTES_MAX, None)
+    }
+
+    /// With room for so many bytes of messages, and a store.
+    fn start_with(bytes_max: usize, store: Option<Store>) -> Self {
         let topology = topology();
         let gateway = topology.gateways[0].identity;
         let keys = OwnKeys::generate(&mut entropy());
         let recipient = keys.recipient(gateway);
         let config = EngineConfig {
-            unacknowledged_bytes_max: BYTES_MAX,
+            unacknowledged_bytes_max: bytes_max,
             trace_journeys: true,
             ..EngineConfig::default()
         };
-        let engine = Engine::new(keys.into_engine_keys(gateway), config, entropy());
+        let (clock, keys) = (Clock::start(), keys.into_engine_keys(gateway));
+        let (engine, store) = match store {
+            None => (Engine::new(keys, config, entropy()), None),
+            Some(store) => {
+                let (now, records) = (clock.now(), store.records().unwrap());
+                let engine = Engine::restore(keys, config, entropy(), now, records).unwrap();
+                // The thread ends with its handle.
+                (engine, Some(StoreThread::start(store).unwrap().1))
+            }
+        };
         let (inputs_in, inputs) = mpsc::channel(16);
         let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
         let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
@@ -54,13 +69,13 @@ impl Fixture {
             inputs,
             orders,
             taken,
-            store: None,
+            store,
             packets: packets_in,
             news,
             journeys: Some(journeys_in),
             status: Arc::default(),
         };
-        let task = EngineTask::new(engine, Clock::start(), BYTES_MAX, queues);
+        let task = EngineTask::new(engine, clock, bytes_max, queues);
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(CancellationToken::new()));
         Self {
@@ -206,4 +221,28 @@ async fn an_app_waits_for_room_and_is_refused_when_the_link_goes_down() {
         matches!(refused, Err(SendError::QueueFull { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_refuses_what_does_not_fit_and_takes_messages_again() {
+    let home = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        bytes_max: 200_000,
+        ..StoreConfig::beside(&KeyFiles::in_dir(home.path()))
+    };
+    let store = Store::open(&config, &mut entropy()).unwrap();
+    let fixture = Fixture::start_with(1_000_000, Some(store));
+    fixture.connect().await;
+    fixture.send(10).await.await.unwrap().unwrap();
+    let refused = fixture.send(500_000).await.await.unwrap();
+    assert_eq!(refused, Err(SendError::StoreDown));
+    let refused = fixture.send(10).await.await.unwrap();
+    assert_eq!(refused, Err(SendError::StoreDown), "not before a commit");
+    let mut taken = Err(SendError::StoreDown);
+    // The store's thread works in its own time.
+    while taken == Err(SendError::StoreDown) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        taken = fixture.send(10).await.await.unwrap();
+    }
+    taken.unwrap();
 }
