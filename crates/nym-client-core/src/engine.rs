@@ -19,13 +19,14 @@ use nym_packet::reply::ReplySurb;
 use nym_packet::time::Timestamp;
 use nym_protocol::validator::topology::Topology;
 use rand_core::CryptoRng;
-use sphinx::PrivateKey;
+use sphinx::{Builder, PrivateKey};
 
 pub use self::durability::RestoreError;
 use self::pacing::PoissonStream;
 use self::receiving::Receiver;
 pub(crate) use self::sending::QueuedReply;
 use self::sending::Unacknowledged;
+use self::transmitting::Due;
 use crate::config::EngineConfig;
 use crate::event::{Event, MessageId};
 use crate::journal::{Journal, Position};
@@ -163,6 +164,9 @@ pub struct Engine<R> {
     unsafe_messages: VecDeque<(Position, MessageId)>,
     /// The last number given to a message that arrived.
     last_arrived: u64,
+    /// What slots of now carry, until it is built, all at once.
+    due: Vec<Due>,
+    builder: Builder,
     transmits: VecDeque<MixPacket>,
     journeys: VecDeque<Event>,
     /// Each may be told when its position is committed.
@@ -201,6 +205,8 @@ impl<R: CryptoRng> Engine<R> {
             store_up: true,
             unsafe_messages: VecDeque::new(),
             last_arrived: 0,
+            due: Vec::new(),
+            builder: Builder::new(),
             transmits: VecDeque::new(),
             journeys: VecDeque::new(),
             events: VecDeque::new(),
@@ -357,6 +363,7 @@ impl<R: CryptoRng> Engine<R> {
                     break;
                 }
             }
+            self.build_due(now);
             return;
         }
         while self.main_stream.slot(now, &mut self.rng) {
@@ -367,6 +374,7 @@ impl<R: CryptoRng> Engine<R> {
         while self.loop_cover_stream.slot(now, &mut self.rng) {
             self.transmit_loop_cover();
         }
+        self.build_due(now);
     }
 
     /// The next packet to hand to the gateway, in order.

@@ -16,7 +16,7 @@
 use core::fmt;
 
 use rand_core::CryptoRng;
-use sphinx::{Delay, Destination, Version};
+use sphinx::{Builder, Delay, Destination, HEADER_LEN, Version, Way};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -111,6 +111,8 @@ pub struct SurbAck {
 impl SurbAck {
     /// Makes the acknowledgement that brings `content` along `route` to `owner`, the one who is
     /// sending. The route ends at the owner's gateway. Draws what [`sphinx::build()`] draws.
+    /// Many packets with their acknowledgements are cheaper by
+    /// [`Sender::prepare_all`](crate::build::Sender::prepare_all).
     ///
     /// # Errors
     ///
@@ -120,23 +122,26 @@ impl SurbAck {
         delays: &[Delay],
         owner: &Destination,
         content: &[u8; ACK_CONTENT_LEN],
+        builder: &mut Builder,
         rng: &mut R,
     ) -> Result<Self, sphinx::Error> {
-        let hops = route.to_sphinx();
-        let payload_len = PacketSize::Ack.payload_len();
-        let packet = sphinx::build(
-            Version::NYM_0_11,
-            &hops,
+        let way = Way {
+            route: &route.to_sphinx(),
             delays,
-            owner,
-            content,
-            payload_len,
-            rng,
-        )?;
-        Ok(Self {
+            destination: owner,
+        };
+        let mut packet = vec![0; HEADER_LEN + PacketSize::Ack.payload_len()];
+        builder.build_into(Version::NYM_0_11, way, content, &mut packet, rng)?;
+        Ok(Self::from_packet(route, packet))
+    }
+
+    /// A packet that was built for this route, with the payload length of an acknowledgement.
+    pub(crate) fn from_packet(route: &Route, packet: Vec<u8>) -> Self {
+        debug_assert_eq!(packet.len(), HEADER_LEN + PacketSize::Ack.payload_len());
+        Self {
             first_hop: route.first_hop(),
             packet,
-        })
+        }
     }
 
     /// The node that gets the ack packet first.

@@ -11,15 +11,17 @@
 //! that has nothing in common with the first.
 //!
 //! Nearly all of the cost is scalar multiplication. Over four hops there are 12: one per hop and
-//! one more, for the packet and for its acknowledgement, and two for the payload.
+//! one more, for the packet and for its acknowledgement, and two for the payload. So several packets,
+//! and each with its acknowledgement, are built side by side by a [`Builder`], which also keeps tables
+//! of the nodes' keys.
 
 use core::time::Duration;
 
 use rand_core::CryptoRng;
-use sphinx::{Delay, Version};
+use sphinx::{Builder, Delay, Destination, HEADER_LEN, Hop, Version, Way};
 use thiserror::Error;
 
-use crate::ack::{AckKey, SurbAck};
+use crate::ack::{ACK_CONTENT_LEN, AckKey, SurbAck};
 use crate::address::Recipient;
 use crate::cover;
 use crate::fragment::{Fragment, FragmentId};
@@ -58,6 +60,29 @@ pub struct Routes<'a> {
     pub ack: &'a Route,
 }
 
+/// What a packet carries.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// A fragment of a message.
+    Fragment {
+        /// The fragment.
+        fragment: &'a Fragment,
+        /// Whom it is for.
+        recipient: &'a Recipient,
+    },
+    /// Nothing: the packet comes back to the sender.
+    LoopCover,
+}
+
+/// A packet to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// What it carries.
+    pub content: Content<'a>,
+    /// Where it and its acknowledgement go.
+    pub routes: Routes<'a>,
+}
+
 /// Who sends: what is the same for all packets of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender<'a> {
@@ -88,50 +113,48 @@ pub struct Prepared {
 }
 
 impl Sender<'_> {
-    /// Makes the packet that carries a fragment of a message to `recipient`.
+    /// Makes any number of packets side by side: for each its packet, or why there is none.
     ///
-    /// # Errors
-    ///
-    /// [`BuildError::Unpadded`] unless the fragment fills a regular or extended packet exactly
-    /// (see [`message::prepare`](crate::message::prepare)), [`BuildError::Payload`] if the
-    /// recipient's encryption key is weak.
-    pub fn prepare_fragment<R: CryptoRng + ?Sized>(
+    /// An error of one is no error of the others: [`BuildError::Unpadded`] unless a fragment fills a
+    /// regular or extended packet exactly (see [`message::prepare`](crate::message::prepare)),
+    /// [`BuildError::Payload`] if the recipient's encryption key is weak.
+    pub fn prepare_all<R: CryptoRng + ?Sized>(
         &self,
-        fragment: &Fragment,
-        recipient: &Recipient,
-        routes: Routes<'_>,
+        orders: &[Order<'_>],
+        builder: &mut Builder,
         rng: &mut R,
-    ) -> Result<Prepared, BuildError> {
-        let size = size_of_content(fragment.encoded_len())?;
-        self.prepare(
-            &fragment.to_bytes(),
-            size,
-            fragment.id(),
-            recipient,
-            routes,
-            rng,
-        )
+    ) -> Vec<Result<Prepared, BuildError>> {
+        let drafts: Vec<_> = orders.iter().map(|order| self.draft(order, rng)).collect();
+        match self.assemble(drafts.iter().flatten(), builder, rng) {
+            Ok(built) => {
+                let mut built = built.into_iter();
+                drafts
+                    .into_iter()
+                    .filter_map(|draft| match draft {
+                        Ok(_) => built.next().map(Ok),
+                        Err(error) => Some(Err(error)),
+                    })
+                    .collect()
+            }
+            // Not to be expected: a route has one to five hops, and a delay was drawn for each.
+            Err(error) => orders.iter().map(|_| Err(error.into())).collect(),
+        }
     }
 
-    /// Makes a packet that comes back to the sender and means nothing.
+    /// [`prepare_all`](Self::prepare_all) of one packet.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Payload`] if the sender's own encryption key is weak.
-    pub fn prepare_loop_cover<R: CryptoRng + ?Sized>(
+    /// As told there.
+    pub fn prepare<R: CryptoRng + ?Sized>(
         &self,
-        routes: Routes<'_>,
+        order: Order<'_>,
+        builder: &mut Builder,
         rng: &mut R,
     ) -> Result<Prepared, BuildError> {
-        let size = PacketSize::Regular;
-        self.prepare(
-            &cover::content(size),
-            size,
-            FragmentId::COVER,
-            self.own,
-            routes,
-            rng,
-        )
+        self.prepare_all(&[order], builder, rng)
+            .pop()
+            .expect("there is one result for each order")
     }
 
     /// Makes the packet that carries an answer to whoever made `surb`, and spends the SURB. Its
@@ -148,11 +171,15 @@ impl Sender<'_> {
         ack_id: FragmentId,
         message: &[u8],
         ack_route: &Route,
+        builder: &mut Builder,
         rng: &mut R,
     ) -> Result<Prepared, BuildError> {
         let size = PacketSize::Regular;
         let encrypted = surb.encrypt(message, size)?;
-        let (ack, ack_delays) = self.build_ack(ack_id, ack_route, rng)?;
+        let content = self.ack_key.seal(ack_id, rng);
+        let ack_delays = ack_route.sample_delays(self.delays.ack, rng);
+        let owner = self.own.sphinx_destination();
+        let ack = SurbAck::build(ack_route, &ack_delays, &owner, &content, builder, rng)?;
         let plaintext = [ack.to_bytes(), encrypted].concat();
         Ok(Prepared {
             mix_packet: surb.apply(&plaintext, size, self.mode)?,
@@ -163,56 +190,132 @@ impl Sender<'_> {
         })
     }
 
-    fn prepare<R: CryptoRng + ?Sized>(
+    /// Draws and encrypts what a packet consists of.
+    fn draft<'o, R: CryptoRng + ?Sized>(
         &self,
-        content: &[u8],
-        size: PacketSize,
-        ack_id: FragmentId,
-        recipient: &Recipient,
-        routes: Routes<'_>,
+        order: &Order<'o>,
         rng: &mut R,
-    ) -> Result<Prepared, BuildError> {
-        let (ack, ack_delays) = self.build_ack(ack_id, routes.ack, rng)?;
-        let encrypted = payload::encrypt(content, &recipient.encryption, rng)?;
-        let plaintext = [ack.to_bytes(), encrypted].concat();
-
-        let packet_delays = routes.packet.sample_delays(self.delays.packet, rng);
-        let packet = sphinx::build(
-            Version::NYM_0_11,
-            &routes.packet.to_sphinx(),
-            &packet_delays,
-            &recipient.sphinx_destination(),
-            &plaintext,
-            size.payload_len(),
-            rng,
-        )?;
-        let mix_packet = MixPacket::new(self.mode, routes.packet.first_hop(), packet)
-            .expect("the packet was made with the payload length of its size");
-        Ok(Prepared {
-            mix_packet,
+    ) -> Result<Draft<'o>, BuildError> {
+        let (content, size, ack_id, recipient) = match order.content {
+            Content::Fragment {
+                fragment,
+                recipient,
+            } => {
+                let size = size_of_content(fragment.encoded_len())?;
+                (fragment.to_bytes(), size, fragment.id(), recipient)
+            }
+            Content::LoopCover => {
+                let size = PacketSize::Regular;
+                (cover::content(size), size, FragmentId::COVER, self.own)
+            }
+        };
+        let routes = order.routes;
+        Ok(Draft {
+            routes,
+            size,
             ack_id,
-            total_delay: total_delay(&packet_delays).saturating_add(total_delay(&ack_delays)),
-            packet_delays,
-            ack_delays,
+            ack_content: self.ack_key.seal(ack_id, rng),
+            ack_delays: routes.ack.sample_delays(self.delays.ack, rng),
+            ack_hops: routes.ack.to_sphinx(),
+            encrypted: payload::encrypt(&content, &recipient.encryption, rng)?,
+            destination: recipient.sphinx_destination(),
+            packet_delays: routes.packet.sample_delays(self.delays.packet, rng),
+            packet_hops: routes.packet.to_sphinx(),
         })
     }
 
-    fn build_ack<R: CryptoRng + ?Sized>(
+    /// Builds the acknowledgements, and around them the packets.
+    fn assemble<'d, R: CryptoRng + ?Sized>(
         &self,
-        id: FragmentId,
-        route: &Route,
+        drafts: impl Iterator<Item = &'d Draft<'d>> + Clone,
+        builder: &mut Builder,
         rng: &mut R,
-    ) -> Result<(SurbAck, Vec<Delay>), BuildError> {
-        let content = self.ack_key.seal(id, rng);
-        let delays = route.sample_delays(self.delays.ack, rng);
-        let ack = SurbAck::build(
-            route,
-            &delays,
-            &self.own.sphinx_destination(),
-            &content,
-            rng,
-        )?;
-        Ok((ack, delays))
+    ) -> Result<Vec<Prepared>, sphinx::Error> {
+        let own = self.own.sphinx_destination();
+        let ways: Vec<Way<'_>> = drafts
+            .clone()
+            .flat_map(|draft| [draft.ack_way(&own), draft.packet_way()])
+            .collect();
+        let envelopes = builder.address(Version::NYM_0_11, &ways, rng)?;
+        let (envelopes, _) = envelopes.as_chunks::<2>();
+
+        let ack_len = HEADER_LEN + PacketSize::Ack.payload_len();
+        let mut acks = vec![vec![0; ack_len]; envelopes.len()];
+        let mut letters: Vec<_> = drafts
+            .clone()
+            .zip(envelopes.iter().zip(&mut acks))
+            .map(|(draft, ([envelope, _], ack))| envelope.with(&draft.ack_content, ack))
+            .collect();
+        builder.seal(&mut letters)?;
+        drop(letters);
+
+        let mut packets: Vec<_> = drafts
+            .clone()
+            .map(|draft| vec![0; HEADER_LEN + draft.size.payload_len()])
+            .collect();
+        let plaintexts: Vec<_> = drafts
+            .clone()
+            .zip(acks)
+            .map(|(draft, ack)| {
+                let ack = SurbAck::from_packet(draft.routes.ack, ack);
+                [ack.to_bytes(), draft.encrypted.clone()].concat()
+            })
+            .collect();
+        let mut letters: Vec<_> = plaintexts
+            .iter()
+            .zip(envelopes.iter().zip(&mut packets))
+            .map(|(plaintext, ([_, envelope], packet))| envelope.with(plaintext, packet))
+            .collect();
+        builder.seal(&mut letters)?;
+        drop(letters);
+        let prepared = drafts.zip(packets);
+        Ok(prepared
+            .map(|(draft, packet)| draft.prepared(self.mode, packet))
+            .collect())
+    }
+}
+
+/// What a packet consists of, before it is built.
+struct Draft<'o> {
+    routes: Routes<'o>,
+    size: PacketSize,
+    ack_id: FragmentId,
+    ack_content: [u8; ACK_CONTENT_LEN],
+    ack_delays: Vec<Delay>,
+    ack_hops: Vec<Hop>,
+    encrypted: Vec<u8>,
+    destination: Destination,
+    packet_delays: Vec<Delay>,
+    packet_hops: Vec<Hop>,
+}
+
+impl Draft<'_> {
+    fn ack_way<'w>(&'w self, own: &'w Destination) -> Way<'w> {
+        Way {
+            route: &self.ack_hops,
+            delays: &self.ack_delays,
+            destination: own,
+        }
+    }
+
+    fn packet_way(&self) -> Way<'_> {
+        Way {
+            route: &self.packet_hops,
+            delays: &self.packet_delays,
+            destination: &self.destination,
+        }
+    }
+
+    fn prepared(&self, mode: PacketMode, packet: Vec<u8>) -> Prepared {
+        let waiting = [&self.packet_delays, &self.ack_delays].map(|delays| total_delay(delays));
+        Prepared {
+            mix_packet: MixPacket::new(mode, self.routes.packet.first_hop(), packet)
+                .expect("the packet was made with the payload length of its size"),
+            ack_id: self.ack_id,
+            total_delay: waiting[0].saturating_add(waiting[1]),
+            packet_delays: self.packet_delays.clone(),
+            ack_delays: self.ack_delays.clone(),
+        }
     }
 }
 
@@ -272,6 +375,23 @@ mod tests {
         }
     }
 
+    fn order<'a>(
+        fragment: &'a Fragment,
+        recipient: &'a Recipient,
+        routes: Routes<'a>,
+    ) -> Order<'a> {
+        let content = Content::Fragment {
+            fragment,
+            recipient,
+        };
+        Order { content, routes }
+    }
+
+    fn cover(routes: Routes<'_>) -> Order<'_> {
+        let content = Content::LoopCover;
+        Order { content, routes }
+    }
+
     /// Delays that mix nodes see, and what the gateway delivers.
     fn carry(network: &Network, packet: MixPacket) -> (Duration, Vec<u8>, Option<MixPacket>) {
         let mode = packet.mode();
@@ -300,7 +420,11 @@ mod tests {
         let fragment = split(&padded, FragmentGeometry::REGULAR, &mut rng()).remove(0);
         let sender = sender(&network, &ack_key);
         let prepared = sender
-            .prepare_fragment(&fragment, &network.bob, network.routes(), &mut rng())
+            .prepare(
+                order(&fragment, &network.bob, network.routes()),
+                &mut Builder::new(),
+                &mut rng(),
+            )
             .unwrap();
         assert_eq!(
             (prepared.packet_delays.len(), prepared.ack_delays.len()),
@@ -325,7 +449,11 @@ mod tests {
         let (sender, mut rng) = (sender(&network, &ack_key), rng());
         let mut packet = || {
             let routes = network.routes();
-            let prepared = sender.prepare_fragment(&fragment, &network.bob, routes, &mut rng);
+            let prepared = sender.prepare(
+                order(&fragment, &network.bob, routes),
+                &mut Builder::new(),
+                &mut rng,
+            );
             carry(&network, prepared.unwrap().mix_packet)
         };
         let ((_, first, first_ack), (_, second, second_ack)) = (packet(), packet());
@@ -339,11 +467,62 @@ mod tests {
     }
 
     #[test]
+    fn each_of_many_orders_gets_its_own_packet_or_error() {
+        let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
+        let weak = Recipient {
+            encryption: PublicKey::from_bytes([0; 32]),
+            ..network.bob
+        };
+        let padded = message::prepare(&[7; 10_000], None, FragmentGeometry::REGULAR).unwrap();
+        let fragments = split(&padded, FragmentGeometry::REGULAR, &mut rng());
+        let short = split(b"short", FragmentGeometry::REGULAR, &mut rng()).remove(0);
+        let padded = message::prepare(b"hello", None, FragmentGeometry::EXTENDED).unwrap();
+        let extended = split(&padded, FragmentGeometry::EXTENDED, &mut rng()).remove(0);
+        let routes = network.routes();
+        let mut orders: Vec<_> = [&fragments[0], &short, &extended]
+            .map(|fragment| order(fragment, &network.bob, routes))
+            .to_vec();
+        orders.push(order(&fragments[1], &weak, routes));
+        orders.push(cover(routes));
+        // More than are built side by side at once.
+        let rest = &fragments[2..];
+        let rest = rest
+            .iter()
+            .map(|fragment| order(fragment, &network.bob, routes));
+        orders.extend(rest);
+        assert!(orders.len() > 8);
+
+        let mut builder = Builder::new();
+        let results = sender(&network, &ack_key).prepare_all(&orders, &mut builder, &mut rng());
+        assert_eq!(results.len(), orders.len());
+        for (index, (order, result)) in orders.iter().zip(results).enumerate() {
+            let expected = match index {
+                1 => Err(BuildError::Unpadded { found: 7 + 5 }),
+                3 => Err(BuildError::Payload(PayloadError::WeakKey)),
+                _ => Ok(()),
+            };
+            assert_eq!(result.as_ref().map(|_| ()), expected.as_ref().copied());
+            let Ok(prepared) = result else { continue };
+            let (there, delivered, ack) = carry(&network, prepared.mix_packet);
+            let (back, acknowledged, _) = carry(&network, ack.unwrap());
+            assert_eq!(there + back, prepared.total_delay, "order {index}");
+            assert_eq!(ack_key.open(&acknowledged), Ok(prepared.ack_id));
+            if let Content::Fragment { fragment, .. } = order.content {
+                assert_eq!(prepared.ack_id, fragment.id(), "order {index}");
+                let content = payload::decrypt(&network.bob_key, &delivered).unwrap();
+                assert_eq!(content, fragment.to_bytes(), "order {index}");
+            } else {
+                assert_eq!(prepared.ack_id, FragmentId::COVER);
+            }
+        }
+    }
+
+    #[test]
     fn loop_cover_comes_back_as_cover() {
         let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
         let sender = sender(&network, &ack_key);
         let prepared = sender
-            .prepare_loop_cover(network.routes(), &mut rng())
+            .prepare(cover(network.routes()), &mut Builder::new(), &mut rng())
             .unwrap();
         assert_eq!(prepared.mix_packet.size(), PacketSize::Regular);
         let (_, delivered, ack) = carry(&network, prepared.mix_packet);
@@ -365,7 +544,14 @@ mod tests {
         let ack_id = FragmentId::reply(SetId::random(&mut rng()));
         let sender = sender(&network, &ack_key);
         let prepared = sender
-            .prepare_reply(surb, ack_id, b"answer", &network.route, &mut rng())
+            .prepare_reply(
+                surb,
+                ack_id,
+                b"answer",
+                &network.route,
+                &mut Builder::new(),
+                &mut rng(),
+            )
             .unwrap();
         assert_eq!(prepared.total_delay, total_delay(&prepared.ack_delays));
         let (waited, delivered, ack) = carry(&network, prepared.mix_packet);
@@ -382,7 +568,11 @@ mod tests {
         let (network, ack_key) = (Network::new(), AckKey::generate(&mut rng()));
         let short = split(b"short", FragmentGeometry::REGULAR, &mut rng()).remove(0);
         let sender = sender(&network, &ack_key);
-        let refused = sender.prepare_fragment(&short, &network.bob, network.routes(), &mut rng());
+        let refused = sender.prepare(
+            order(&short, &network.bob, network.routes()),
+            &mut Builder::new(),
+            &mut rng(),
+        );
         assert_eq!(refused.err(), Some(BuildError::Unpadded { found: 7 + 5 }));
     }
 
@@ -396,7 +586,11 @@ mod tests {
         };
         let padded = message::prepare(b"hello", None, FragmentGeometry::REGULAR).unwrap();
         let fragment = split(&padded, FragmentGeometry::REGULAR, &mut rng()).remove(0);
-        let refused = sender.prepare_fragment(&fragment, &weak, network.routes(), &mut rng());
+        let refused = sender.prepare(
+            order(&fragment, &weak, network.routes()),
+            &mut Builder::new(),
+            &mut rng(),
+        );
         assert_eq!(
             refused.err(),
             Some(BuildError::Payload(PayloadError::WeakKey))
@@ -410,7 +604,11 @@ mod tests {
         let fragment = split(&padded, FragmentGeometry::EXTENDED, &mut rng()).remove(0);
         let sender = sender(&network, &ack_key);
         let prepared = sender
-            .prepare_fragment(&fragment, &network.bob, network.routes(), &mut rng())
+            .prepare(
+                order(&fragment, &network.bob, network.routes()),
+                &mut Builder::new(),
+                &mut rng(),
+            )
             .unwrap();
         assert_eq!(prepared.mix_packet.size(), PacketSize::Extended);
         let (_, delivered, _) = carry(&network, prepared.mix_packet);
@@ -426,7 +624,7 @@ mod tests {
         let sender = sender(&network, &ack_key);
         let make = || {
             sender
-                .prepare_loop_cover(network.routes(), &mut rng())
+                .prepare(cover(network.routes()), &mut Builder::new(), &mut rng())
                 .unwrap()
                 .mix_packet
         };

@@ -94,7 +94,6 @@ pub(crate) enum Next<'a> {
         id: FragmentId,
         message: MessageId,
         attempt: u32,
-        fragment: &'a Fragment,
         recipient: &'a Recipient,
     },
     Reply {
@@ -300,16 +299,23 @@ impl Unacknowledged {
             return Some(Next::Reply { message, reply });
         }
         match &pending.content {
-            Content::Fragment {
-                fragment,
-                recipient,
-            } => Some(Next::Fragment {
+            Content::Fragment { recipient, .. } => Some(Next::Fragment {
                 id,
                 message,
                 attempt: pending.attempts,
-                fragment,
                 recipient,
             }),
+            Content::Reply(_) | Content::SentReply => None,
+        }
+    }
+
+    /// The fragment that this packet carries, and for whom.
+    pub(crate) fn fragment(&self, id: FragmentId) -> Option<(&Fragment, &Recipient)> {
+        match &self.packets.get(&id)?.content {
+            Content::Fragment {
+                fragment,
+                recipient,
+            } => Some((fragment, recipient)),
             Content::Reply(_) | Content::SentReply => None,
         }
     }

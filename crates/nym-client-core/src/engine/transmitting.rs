@@ -1,6 +1,7 @@
-//! What a slot carries: the packet is built now, over the topology of now.
+//! What a slot carries: the packet is built now, over the topology of now, together with those of all
+//! other slots that have fallen due.
 
-use nym_packet::build::{BuildError, DelayMeans, Prepared, Routes, Sender};
+use nym_packet::build::{BuildError, Content, DelayMeans, Order, Prepared, Routes, Sender};
 use nym_packet::fragment::FragmentId;
 use nym_packet::frame::PacketMode;
 use nym_packet::reply::ReplySurb;
@@ -11,6 +12,22 @@ use rand_core::CryptoRng;
 use super::sending::{Next, QueuedReply};
 use super::{Engine, SendError};
 use crate::event::{Event, FailureReason, Journey, MessageId};
+
+/// What a slot carries, and the ways of it.
+#[derive(Debug)]
+pub(super) struct Due {
+    /// `None`: loop cover.
+    fragment: Option<DueFragment>,
+    route: Route,
+    ack_route: Route,
+}
+
+#[derive(Debug)]
+struct DueFragment {
+    id: FragmentId,
+    message: MessageId,
+    attempt: u32,
+}
 
 impl<R: CryptoRng> Engine<R> {
     /// Sends the packet whose turn it is; `false` if none waits or none can be routed.
@@ -27,7 +44,6 @@ impl<R: CryptoRng> Engine<R> {
                 id,
                 message,
                 attempt,
-                fragment,
                 recipient,
             }) => {
                 let topology = self.topology.as_ref();
@@ -38,21 +54,17 @@ impl<R: CryptoRng> Engine<R> {
                     self.unacknowledged.requeue(id);
                     return false;
                 };
-                let routes = Routes {
-                    packet: &route,
-                    ack: &ack_route,
-                };
-                let sender = sender(&self.keys, &self.config);
-                let built = sender.prepare_fragment(fragment, recipient, routes, &mut self.rng);
-                match built {
-                    Ok(prepared) => {
-                        self.stats.retransmissions += u64::from(attempt > 1);
-                        self.trace(message, attempt, Some(&route), &prepared);
-                        self.hand_over_fragment(now, id, prepared);
-                        true
-                    }
-                    Err(error) => self.give_up(now, message, &error),
-                }
+                let fragment = Some(DueFragment {
+                    id,
+                    message,
+                    attempt,
+                });
+                self.due.push(Due {
+                    fragment,
+                    route,
+                    ack_route,
+                });
+                true
             }
         }
     }
@@ -62,16 +74,70 @@ impl<R: CryptoRng> Engine<R> {
         let Some((route, ack_route)) = self.own_route().zip(self.own_route()) else {
             return;
         };
-        let routes = Routes {
-            packet: &route,
-            ack: &ack_route,
-        };
-        let sender = sender(&self.keys, &self.config);
-        if let Ok(prepared) = sender.prepare_loop_cover(routes, &mut self.rng) {
-            self.stats.packets_sent += 1;
-            self.stats.cover_packets_sent += 1;
-            self.transmits.push_back(prepared.mix_packet);
+        self.due.push(Due {
+            fragment: None,
+            route,
+            ack_route,
+        });
+    }
+
+    /// Builds the packets of the slots that have fallen due, in their order.
+    pub(super) fn build_due(&mut self, now: Timestamp) {
+        // A slot whose packet cannot be built carries cover, which is due then.
+        while !self.due.is_empty() {
+            let due = std::mem::take(&mut self.due);
+            for (due, built) in due.iter().zip(self.build_all(&due)) {
+                match (&due.fragment, built) {
+                    (None, Ok(prepared)) => {
+                        self.stats.packets_sent += 1;
+                        self.stats.cover_packets_sent += 1;
+                        self.transmits.push_back(prepared.mix_packet);
+                    }
+                    // Our own keys are weak: there is nothing to cover.
+                    (None, Err(_)) => {}
+                    (Some(fragment), Ok(prepared)) => {
+                        let DueFragment {
+                            id,
+                            message,
+                            attempt,
+                        } = *fragment;
+                        self.stats.retransmissions += u64::from(attempt > 1);
+                        self.trace(message, attempt, Some(&due.route), &prepared);
+                        self.hand_over_fragment(now, id, prepared);
+                    }
+                    (Some(fragment), Err(error)) => {
+                        self.give_up(now, fragment.message, &error);
+                        if !self.config.vpn_mode {
+                            self.transmit_loop_cover();
+                        }
+                    }
+                }
+            }
         }
+    }
+
+    fn build_all(&mut self, due: &[Due]) -> Vec<Result<Prepared, BuildError>> {
+        let orders: Vec<_> = due
+            .iter()
+            .map(|due| {
+                let fragment = due.fragment.as_ref();
+                let fragment = fragment.and_then(|due| self.unacknowledged.fragment(due.id));
+                let content = match fragment {
+                    Some((fragment, recipient)) => Content::Fragment {
+                        fragment,
+                        recipient,
+                    },
+                    None => Content::LoopCover,
+                };
+                let routes = Routes {
+                    packet: &due.route,
+                    ack: &due.ack_route,
+                };
+                Order { content, routes }
+            })
+            .collect();
+        let sender = sender(&self.keys, &self.config);
+        sender.prepare_all(&orders, &mut self.builder, &mut self.rng)
     }
 
     /// Makes a SURB that leads here, and keeps its key.
@@ -101,6 +167,8 @@ impl<R: CryptoRng> Engine<R> {
         reply: QueuedReply,
         ack_route: &Route,
     ) -> bool {
+        // What is due came first.
+        self.build_due(now);
         let first_hop = reply.surb.first_hop();
         let sender = sender(&self.keys, &self.config);
         let QueuedReply {
@@ -109,7 +177,8 @@ impl<R: CryptoRng> Engine<R> {
             message: content,
             ..
         } = reply;
-        match sender.prepare_reply(surb, ack_id, &content, ack_route, &mut self.rng) {
+        let builder = &mut self.builder;
+        match sender.prepare_reply(surb, ack_id, &content, ack_route, builder, &mut self.rng) {
             Ok(prepared) => {
                 if self.config.trace_journeys
                     && let Ok(first_hop) = first_hop

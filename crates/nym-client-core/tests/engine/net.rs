@@ -21,6 +21,8 @@ pub(crate) struct Net {
     pub(crate) gateway: IdentityPublicKey,
     pub(crate) now: Timestamp,
     pub(crate) rng: ChaCha20Rng,
+    /// Packets so far that did not survive and were no cover.
+    pub(crate) lost: u64,
 }
 
 /// What one packet turns into at the gateway.
@@ -66,6 +68,7 @@ impl Net {
             gateway,
             now: Timestamp::ZERO,
             rng,
+            lost: 0,
         }
     }
 
@@ -142,6 +145,9 @@ impl Net {
                     count += 1;
                     if keep(count) {
                         self.deliver(engines, packet);
+                    } else {
+                        let sender = *engines[index].recipient().identity.as_bytes();
+                        self.lost += u64::from(self.carry(packet).destination != sender);
                     }
                 }
             }

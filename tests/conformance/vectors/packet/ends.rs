@@ -11,7 +11,7 @@ use nym_packet::reply::{ReplyError, ReplyKey, ReplySurb};
 use nym_packet::route::total_delay;
 use nym_packet::symmetric::{self, hkdf_blake3, hmac_blake3};
 use serde_json::Value;
-use sphinx::{Delay, Destination};
+use sphinx::{Builder, Delay, Destination};
 
 use super::journeys::{Nodes, delays};
 use super::{assert_bytes, links};
@@ -67,7 +67,9 @@ pub(super) fn surb_ack(value: &Value) {
     };
     let random = [case.bytes("initial_secret"), case.bytes("final_padding")].concat();
     let mut rng = Scripted::new(random);
-    let ack = SurbAck::build(&nodes.route(), &delays, &owner, &content, &mut rng).unwrap();
+    let builder = &mut Builder::new();
+    let route = nodes.route();
+    let ack = SurbAck::build(&route, &delays, &owner, &content, builder, &mut rng).unwrap();
     rng.assert_spent();
     assert_bytes("SURB-ACK", &ack.to_bytes(), &case.bytes("surb_ack"));
     assert_bytes("packet", ack.packet(), &case.bytes("ack_packet"));
