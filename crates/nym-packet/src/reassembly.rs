@@ -14,8 +14,8 @@
 //!
 //! Two senders may draw the same set id, and nothing on the wire names them. What separates them
 //! here is the total, and that a position holds one content: a fragment that does not fit into a
-//! set, because its position is taken, begins a set of its own under the same id ([`SetKey`]), so
-//! that it cannot destroy another's message. A fragment that fits into several goes to the one that
+//! set, because its position is taken, begins a set of its own under the same id, so that
+//! it cannot destroy another's message. A fragment that fits into several goes to the one that
 //! grew last, since the fragments of one message come close together. Only when two messages with
 //! the same id *and* total arrive fragment by fragment in turn, halves of both may be joined; with
 //! random ids two messages under way have the same id once in 2^31 pairs. A finished message is
