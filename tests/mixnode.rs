@@ -41,6 +41,16 @@ impl Node {
             .arg(home);
         let output = output_of(&mut init);
         assert!(output.status.success(), "{:?}", texts(&output));
+        // These tests speak as a 0.11 node does, and what they listen on is in no topology.
+        let config = home.join("mixnodes/one/config/config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let text = text
+            .replace("legacy_peers = \"deny\"", "legacy_peers = \"allow\"")
+            .replace(
+                "open_relay_for_tests = false",
+                "open_relay_for_tests = true",
+            );
+        std::fs::write(&config, text).unwrap();
     }
 
     fn start(home: &Path, backend: Option<&str>) -> Self {

@@ -107,6 +107,8 @@ impl Bench {
         let lines = text.lines().map(|line| match line.split_once(" = ") {
             Some((key @ "delay_queue_bytes", _)) => format!("{key} = {QUEUE_BYTES}\n"),
             Some((key @ "delay_queue_packets", _)) => format!("{key} = {}\n", 2 * WAITING),
+            // The generator's sink is in no topology.
+            Some((key @ "open_relay_for_tests", _)) => format!("{key} = true\n"),
             _ => format!("{line}\n"),
         });
         fs::write(&config, lines.collect::<String>()).map_err(failed)?;
@@ -132,11 +134,15 @@ impl Bench {
         let mut node = Node {
             child,
             address: String::new(),
+            identity_key: String::new(),
             sphinx_key: String::new(),
         };
         let stdout = node.child.stdout.take().ok_or("the node has no output")?;
         for line in BufReader::new(stdout).lines() {
             let line = line.map_err(|error| format!("nym-mixnode: {error}"))?;
+            if let Some(key) = line.strip_prefix("Identity key: ") {
+                key.clone_into(&mut node.identity_key);
+            }
             if let Some(key) = line.strip_prefix("Sphinx key: ") {
                 key.clone_into(&mut node.sphinx_key);
             }
@@ -163,6 +169,8 @@ impl Bench {
             &node.address,
             "--sphinx-key",
             &node.sphinx_key,
+            "--identity-key",
+            &node.identity_key,
             "--json",
         ]);
         load.args([
@@ -206,6 +214,7 @@ impl Drop for Bench {
 struct Node {
     child: Child,
     address: String,
+    identity_key: String,
     sphinx_key: String,
 }
 

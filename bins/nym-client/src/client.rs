@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use nym_client_core::{ClientKeys, Engine};
-use nym_daemon::clock::Clock;
+use nym_daemon::clock::{Clock, unix_time_secs};
 use nym_daemon::entropy;
 use nym_packet::address::Recipient;
 use nym_packet::keys::IdentityPublicKey;
@@ -175,6 +175,12 @@ impl Client {
                  can see who talks to whom"
             );
         }
+        if config.legacy_peers.check(unix_time_secs()).is_ok() {
+            tracing::warn!(
+                legacy_peers = %config.legacy_peers,
+                "the link to the gateway may be in clear: whoever watches it can read it"
+            );
+        }
         let status_seen = status.subscribe();
         let unacknowledged_bytes_max = config.engine.unacknowledged_bytes_max;
         let (store_thread, store) = store.unzip();
@@ -208,6 +214,8 @@ impl Client {
             client: identity,
             keys: Arc::new(shared_keys),
             listener: config.gateway_listener,
+            gateway: config.gateway,
+            legacy_peers: config.legacy_peers,
             announced,
             connect_timeout: config.gateway_response_timeout,
             clock,
@@ -220,6 +228,7 @@ impl Client {
             directory,
             own_gateway: config.gateway,
             refresh_rate: config.topology_refresh_rate,
+            legacy_peers: config.legacy_peers,
             inputs: inputs_in,
             announced: announced_in,
             status,

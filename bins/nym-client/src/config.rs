@@ -12,6 +12,7 @@ use nym_client_core::{EngineConfig, Journey};
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::app::DialectChoice;
 use nym_protocol::validator::ValidatorUrl;
+use nym_transport::legacy::LegacyPeers;
 use tokio::sync::mpsc;
 
 pub use self::check::parse_validators;
@@ -69,6 +70,8 @@ pub struct ClientConfig {
     pub gateway_response_timeout: Duration,
     /// How often the topology is fetched.
     pub topology_refresh_rate: Duration,
+    /// Whether the link to the gateway may be plain, and nodes without TLS may be used.
+    pub legacy_peers: LegacyPeers,
     /// Gets the way of every packet that carries a message, for the person at the client. When
     /// nobody takes them out, they are dropped.
     pub journeys: Option<mpsc::Sender<Journey>>,
@@ -96,6 +99,7 @@ impl ClientConfig {
             engine: EngineConfig::default(),
             gateway_response_timeout: GATEWAY_RESPONSE_TIMEOUT_DEFAULT,
             topology_refresh_rate: TOPOLOGY_REFRESH_RATE_DEFAULT,
+            legacy_peers: LegacyPeers::default(),
             journeys: None,
         }
     }

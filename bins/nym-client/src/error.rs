@@ -10,6 +10,7 @@ use nym_daemon::home::HomeError;
 use nym_daemon::keys::KeyFileError;
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::gateway::Refusal;
+use nym_transport::legacy::LegacyDenied;
 
 use crate::store::StoreError;
 
@@ -66,6 +67,14 @@ pub enum ClientError {
         id: String,
         /// The configuration that is missing.
         config_file: PathBuf,
+    },
+    /// The gateway that was asked for knows no TLS.
+    #[error("gateway {gateway} speaks no TLS, and {denied}")]
+    PlainGateway {
+        /// Its identity.
+        gateway: IdentityPublicKey,
+        /// Why that is not allowed.
+        denied: LegacyDenied,
     },
     /// The gateway does not register the client.
     #[error("registration at the gateway failed: {0}")]
@@ -148,6 +157,9 @@ impl From<ClientError> for Failure {
                 };
                 failure.advice(advice)
             }
+            ClientError::PlainGateway { .. } => failure.advice(
+                "choose another one, or allow plain links, which others can read: --legacy-peers allow",
+            ),
             ClientError::Running { .. } => failure.advice("use that one, or stop it first"),
             ClientError::Upgrade { .. } => failure.with_code(nym_daemon::exit::ExitCode::Usage),
             ClientError::UnknownGateway { .. } => {

@@ -13,15 +13,20 @@
 //! Every attempt has a socket of its own. While the link is down the engine makes no packets, and
 //! those left in the queue are thrown away before the link is up again: they were built for a
 //! moment that has passed, and sent in a burst they would show when the client was away.
+//!
+//! The link is encrypted, and the gateway proves the identity that the client is registered with.
+//! It is plain only while the legacy switch allows that and the topology says that the gateway
+//! knows no better.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nym_daemon::clock::Clock;
+use nym_daemon::clock::{Clock, unix_time_secs};
 use nym_packet::keys::IdentityPublicKey;
 use nym_packet::mix_packet::MixPacket;
 use nym_protocol::gateway::client_session::Event;
 use nym_protocol::gateway::{ClientLogin, ClientSession, Refusal, SharedKeys};
+use nym_transport::legacy::LegacyPeers;
 use nym_transport::websocket::{
     CloseCode, Incoming, WebSocket, WebSocketLimits, WebSocketReceiver, WebSocketSender,
 };
@@ -63,6 +68,22 @@ pub(crate) enum LinkError {
     Stopping,
 }
 
+/// Where the topology says that the gateway is, and what it speaks there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GatewayPlace {
+    pub(crate) url: String,
+    pub(crate) speaks_tls: bool,
+}
+
+/// What a link is wrapped in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Envelope {
+    /// Nothing, as in the 0.11 network.
+    Plain,
+    /// TLS, in which the gateway proves to be this one.
+    Tls(IdentityPublicKey),
+}
+
 /// The task that keeps the link up.
 pub(crate) struct GatewayLink {
     pub(crate) client: IdentityPublicKey,
@@ -70,7 +91,11 @@ pub(crate) struct GatewayLink {
     /// Where the configuration says the gateway is.
     pub(crate) listener: String,
     /// Where the topology says it is.
-    pub(crate) announced: watch::Receiver<Option<String>>,
+    pub(crate) announced: watch::Receiver<Option<GatewayPlace>>,
+    /// Who the gateway is.
+    pub(crate) gateway: IdentityPublicKey,
+    /// Whether the link may be plain.
+    pub(crate) legacy_peers: LegacyPeers,
     pub(crate) connect_timeout: Duration,
     pub(crate) clock: Clock,
     pub(crate) inputs: mpsc::Sender<EngineInput>,
@@ -85,9 +110,9 @@ impl GatewayLink {
         let mut backoff = Backoff::new();
         let mut attempts = 0_usize;
         loop {
-            let url = self.url(attempts);
+            let (url, envelope) = (self.url(attempts), self.envelope(attempts));
             let started = self.clock.now();
-            let error = match self.connect(&url, &shutdown).await {
+            let error = match self.connect(&url, envelope, &shutdown).await {
                 Ok((socket, session)) => self.keep(socket, session, &shutdown).await,
                 Err(error) => error,
             };
@@ -114,8 +139,23 @@ impl GatewayLink {
     /// moved, and a person may have configured a detour.
     fn url(&self, attempt: usize) -> String {
         match &*self.announced.borrow() {
-            Some(announced) if attempt % 2 == 1 => announced.clone(),
+            Some(announced) if attempt % 2 == 1 => announced.url.clone(),
             _ => self.listener.clone(),
+        }
+    }
+
+    /// TLS, unless a plain link is allowed and needed. While nobody knows yet what the gateway
+    /// speaks, both are tried in turn.
+    fn envelope(&self, attempt: usize) -> Envelope {
+        let may_be_plain = self.legacy_peers.check(unix_time_secs()).is_ok();
+        let speaks_tls = match &*self.announced.borrow() {
+            Some(announced) => announced.speaks_tls,
+            None => attempt.is_multiple_of(2),
+        };
+        if may_be_plain && !speaks_tls {
+            Envelope::Plain
+        } else {
+            Envelope::Tls(self.gateway)
         }
     }
 
@@ -123,6 +163,7 @@ impl GatewayLink {
     async fn connect(
         &mut self,
         url: &str,
+        envelope: Envelope,
         shutdown: &CancellationToken,
     ) -> Result<(WebSocket, ClientSession), LinkError> {
         let login = ClientLogin::Authentication {
@@ -136,7 +177,7 @@ impl GatewayLink {
         let (clock, rng) = (self.clock, &mut self.rng);
         tokio::select! {
             () = shutdown.cancelled() => Err(LinkError::Stopping),
-            outcome = open(url, login, limits, clock, rng) => outcome,
+            outcome = open(url, envelope, login, limits, clock, rng) => outcome,
         }
     }
 
@@ -175,12 +216,16 @@ impl GatewayLink {
 /// Dials a gateway and logs in there; gives the connection with a session that is ready.
 pub(crate) async fn open(
     url: &str,
+    envelope: Envelope,
     login: ClientLogin,
     limits: WebSocketLimits,
     clock: Clock,
     rng: &mut StdRng,
 ) -> Result<(WebSocket, ClientSession), LinkError> {
-    let mut socket = WebSocket::dial(url, limits).await?;
+    let mut socket = match envelope {
+        Envelope::Plain => WebSocket::dial(url, limits).await?,
+        Envelope::Tls(gateway) => WebSocket::dial_tls(url, gateway, limits).await?,
+    };
     let mut session = ClientSession::new(login, clock.now(), rng);
     loop {
         while let Some(message) = session.poll_transmit() {

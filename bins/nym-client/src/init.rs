@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use nym_daemon::clock::Clock;
+use nym_daemon::clock::{Clock, unix_time_secs};
 use nym_daemon::config::Loaded;
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::{config, entropy};
@@ -15,12 +15,13 @@ use nym_protocol::gateway::client_session::Event;
 use nym_protocol::gateway::{ClientLogin, ClientSession};
 use nym_protocol::validator::{Topology, ValidatorUrl};
 use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
+use nym_transport::legacy::LegacyPeers;
 use nym_transport::websocket::WebSocketLimits;
 use rand::Rng;
 
 use crate::config::{FileConfig, Overrides, parse_validators, render};
 use crate::error::ClientError;
-use crate::gateway_link;
+use crate::gateway_link::{self, Envelope};
 use crate::keys::KeyFiles;
 use crate::latency::measure;
 
@@ -139,12 +140,15 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
             };
             let validators =
                 parse_validators(&file.client.validator_rest_urls.0).map_err(invalid)?;
+            let legacy_peers = file.links.legacy_peers.parse::<LegacyPeers>();
+            let legacy_peers =
+                legacy_peers.map_err(|error| invalid(format!("`links.legacy_peers`: {error}")))?;
             let gateway = match gateway {
                 Some(GatewayChoice::Fastest) => Some(fastest_gateway(validators.clone()).await?),
                 Some(GatewayChoice::Identity(identity)) => Some(identity),
                 None => None,
             };
-            let registration = register(&key_files, validators, gateway).await?;
+            let registration = register(&key_files, validators, gateway, legacy_peers).await?;
             file.client.gateway_id = registration.recipient.gateway.to_string();
             file.client.gateway_listener = registration.gateway_listener;
             registration.recipient
@@ -158,7 +162,7 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
 }
 
 /// Makes keys where there are none, registers them at a gateway — the given one, or a random one
-/// of the topology — and writes all keys.
+/// of the topology — and writes all keys. The gateway must speak TLS unless plain peers are allowed.
 ///
 /// # Errors
 ///
@@ -167,9 +171,18 @@ pub async fn register(
     key_files: &KeyFiles,
     validators: Vec<ValidatorUrl>,
     gateway: Option<IdentityPublicKey>,
+    legacy_peers: LegacyPeers,
 ) -> Result<Registration, ClientError> {
     let mut rng = entropy();
-    let topology = fetch_topology(validators, &mut rng).await?;
+    let mut topology = fetch_topology(validators, &mut rng).await?;
+    if let Err(denied) = legacy_peers.check(unix_time_secs()) {
+        let wanted = gateway.and_then(|gateway| topology.gateway(&gateway));
+        if let Some(plain) = wanted.filter(|wanted| !wanted.speaks_tls) {
+            let gateway = plain.identity;
+            return Err(ClientError::PlainGateway { gateway, denied });
+        }
+        topology.retain_tls();
+    }
     let descriptor = match gateway {
         Some(gateway) => topology
             .gateway(&gateway)
@@ -187,7 +200,13 @@ pub async fn register(
     };
     let url = descriptor.websocket_url();
     let limits = WebSocketLimits::default();
-    let opened = gateway_link::open(&url, login, limits, Clock::start(), &mut rng).await;
+    let envelope = if descriptor.speaks_tls {
+        Envelope::Tls(descriptor.identity)
+    } else {
+        Envelope::Plain
+    };
+    let clock = Clock::start();
+    let opened = gateway_link::open(&url, envelope, login, limits, clock, &mut rng).await;
     let (_, mut session) = opened.map_err(|error| match error {
         gateway_link::LinkError::Refused(refusal) => ClientError::Refused(refusal),
         other => ClientError::GatewayUnreachable {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nym_daemon::clock::unix_time_secs;
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::validator::Topology;
 use nym_transport::directory::Directory;
+use nym_transport::legacy::LegacyPeers;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::engine_task::EngineInput;
+use crate::gateway_link::GatewayPlace;
 use crate::status::ClientStatus;
 
 /// The task that asks the validators.
@@ -21,9 +24,11 @@ pub(crate) struct TopologyTask {
     pub(crate) directory: Directory,
     pub(crate) own_gateway: IdentityPublicKey,
     pub(crate) refresh_rate: Duration,
+    /// Whether nodes without TLS may be used.
+    pub(crate) legacy_peers: LegacyPeers,
     pub(crate) inputs: mpsc::Sender<EngineInput>,
     /// Where the topology says that our gateway is.
-    pub(crate) announced: watch::Sender<Option<String>>,
+    pub(crate) announced: watch::Sender<Option<GatewayPlace>>,
     pub(crate) status: Arc<watch::Sender<ClientStatus>>,
     pub(crate) rng: StdRng,
 }
@@ -62,9 +67,17 @@ impl TopologyTask {
         }
     }
 
-    fn usable(&self, topology: Topology) -> Result<Topology, String> {
+    fn usable(&self, mut topology: Topology) -> Result<Topology, String> {
+        let denied = self.legacy_peers.check(unix_time_secs()).err();
+        let plain = denied.map_or(0, |_| topology.retain_tls());
         if !topology.is_routable() {
-            return Err("the network has too few nodes to route over".to_owned());
+            let problem = "the network has too few nodes to route over";
+            return Err(match denied {
+                Some(denied) if plain > 0 => {
+                    format!("{problem}: {plain} speak no TLS, and {denied}")
+                }
+                _ => problem.to_owned(),
+            });
         }
         if topology.gateway(&self.own_gateway).is_none() {
             return Err("our own gateway is not in the network".to_owned());
@@ -73,10 +86,13 @@ impl TopologyTask {
     }
 
     async fn publish(&self, topology: Topology) {
-        let url = topology
+        let place = topology
             .gateway(&self.own_gateway)
-            .map(|gateway| gateway.websocket_url());
-        self.announced.send_replace(url);
+            .map(|gateway| GatewayPlace {
+                url: gateway.websocket_url(),
+                speaks_tls: gateway.speaks_tls,
+            });
+        self.announced.send_replace(place);
         let mixnodes: usize = topology.layers.iter().map(Vec::len).sum();
         let gateways = topology.gateways.len();
         tracing::debug!(mixnodes, gateways, "topology fetched");

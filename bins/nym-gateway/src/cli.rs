@@ -327,6 +327,9 @@ fn explain(error: &GatewayError) -> Failure {
             failure.advice("choose others with --host, --mix-port, --clients-port and --http-api")
         }
         GatewayError::ReplayJournal(error) => failure.advice(error.advice()),
+        GatewayError::WebCertificate(_) => {
+            failure.advice("check `certificate_file` and `private_key_file` in `[web]`")
+        }
         GatewayError::Store(error) => explain_store(failure, error),
         _ => failure,
     }

@@ -20,6 +20,7 @@ use nym_protocol::gateway::{
     Lookup,
 };
 use nym_protocol::ws::WsMessage;
+use nym_transport::tls::Acceptor;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketError};
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
@@ -40,6 +41,7 @@ const DRAINED_AT_ONCE: usize = 64;
 /// What all connections share.
 #[derive(Clone, Debug)]
 pub(crate) struct Reception {
+    pub(crate) acceptor: Acceptor,
     pub(crate) clock: Clock,
     pub(crate) identity: Arc<IdentityKeyPair>,
     pub(crate) limits: LiveLimits,
@@ -63,8 +65,12 @@ impl Reception {
             return;
         };
         let _connected = Connected::count(&self.mailroom.desk);
-        let accepted = WebSocket::accept(stream, limits.websocket);
-        let socket = match shutdown.run_until_cancelled(accepted).await {
+        let accepted = async {
+            // Who is refused has been counted, and told to the operator.
+            let link = self.acceptor.accept(stream).await.ok()?;
+            Some(WebSocket::accept(link, limits.websocket).await)
+        };
+        let socket = match shutdown.run_until_cancelled(accepted).await.flatten() {
             Some(Ok((socket, _))) => socket,
             Some(Err(error)) => {
                 tracing::debug!(%error, "a connection did not become a websocket");

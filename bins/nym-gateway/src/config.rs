@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nym_node::keys::KeyPaths;
+use nym_node::links::LinkConfig;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::validator::ValidatorUrl;
 use nym_transport::connections::ConnectionsConfig;
@@ -72,6 +73,8 @@ pub struct Config {
     pub id: String,
     /// Where the keys are.
     pub keys: KeyPaths,
+    /// With whom the gateway has links, and whether they may be plain.
+    pub link_config: LinkConfig,
     /// Incoming links at a time.
     pub links: usize,
     /// Where to listen, for packets and clients.
@@ -93,6 +96,8 @@ pub struct Config {
     pub stats_update_every: Duration,
     /// Whom to announce the gateway to; nobody, if it is empty.
     pub validators: Vec<ValidatorUrl>,
+    /// PEM files of a certificate with its chain and of its private key, for browsers.
+    pub web_certificate: Option<(PathBuf, PathBuf)>,
     /// Tasks that do cryptography at a time.
     pub workers: NonZeroUsize,
 }
@@ -122,6 +127,7 @@ impl Config {
             http_address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
             id: id.to_owned(),
             keys: KeyPaths::in_directory(data),
+            link_config: LinkConfig::default(),
             links: ListenerLimits::default().connections,
             listening_ip: Ipv4Addr::LOCALHOST.into(),
             location: LOCATION_DEFAULT.to_owned(),
@@ -132,6 +138,7 @@ impl Config {
             stats_log_every: STATS_LOG_EVERY_DEFAULT,
             stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
             validators,
+            web_certificate: None,
             workers: processors(),
         }
     }

@@ -17,6 +17,7 @@ use nym_node::counters::Counters;
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::NodeKeys;
+use nym_node::links::Links;
 use nym_node::metrics::NodeMetrics;
 use nym_node::pipeline::{self, Parts, PipelineError, Role};
 use nym_node::processor::{MAX_DELAY, Processor};
@@ -26,10 +27,11 @@ use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::gateway::ConnectionId;
 use nym_protocol::validator::announcement::AnnouncedNode;
 use nym_protocol::validator::{Gateway as GatewayDescription, GatewayBond};
-use nym_transport::connections::Connections;
 use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
 use nym_transport::frames::ReadTimeouts;
 use nym_transport::listener::{Listener, ListenerLimits};
+use nym_transport::peers::Peers;
+use nym_transport::tls::{WebCertificate, WebCertificateError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -99,6 +101,9 @@ pub enum GatewayError {
     /// The thread of the database cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// The certificate for browsers cannot be used.
+    #[error("no certificate for browsers: {0}")]
+    WebCertificate(#[from] WebCertificateError),
 }
 
 /// A gateway whose ports are bound and whose database is open, and which has not begun to work.
@@ -107,12 +112,14 @@ pub struct Gateway {
     config: Config,
     control: GatewayControl,
     keys: NodeKeys,
+    links: Links,
     mix: Listener,
     clients: Listener,
     http: Option<HttpServer>,
     directory: Option<Directory>,
     replay: ReplayMemory,
     store: Store,
+    web_certificate: Option<WebCertificate>,
 }
 
 /// Binds a gateway and runs it until `shutdown` is cancelled.
@@ -133,6 +140,10 @@ impl Gateway {
     /// [`GatewayError::ReplayJournal`] or [`GatewayError::Store`].
     pub async fn bind(config: Config) -> Result<Self, GatewayError> {
         let keys = NodeKeys::load_or_create(&config.keys, &mut entropy())?;
+        let web_certificate = match &config.web_certificate {
+            Some((certificate, key)) => Some(WebCertificate::load(certificate, key)?),
+            None => None,
+        };
         let directory = match config.validators.as_slice() {
             [] => None,
             urls => Some(Directory::new(urls.to_vec(), DirectoryLimits::default())?),
@@ -160,10 +171,12 @@ impl Gateway {
         // Where it cannot be raised, it bounds the connections.
         let _ = raise_open_files();
         let control = GatewayControl::new(config.reloadable());
+        let links = Links::new(&keys.identity, config.link_config);
         Ok(Self {
             clock,
             config,
             control,
+            links,
             keys,
             mix,
             clients,
@@ -171,6 +184,7 @@ impl Gateway {
             directory,
             replay,
             store,
+            web_certificate,
         })
     }
 
@@ -196,6 +210,13 @@ impl Gateway {
         self.keys.identity.public_key()
     }
 
+    /// Who else is a node, as far as this one knows. It finds out by itself; who starts a whole
+    /// network at once can tell it sooner.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        self.links.peers()
+    }
+
     /// The key that packets to this gateway are built with.
     #[must_use]
     pub fn sphinx_key(&self) -> PublicKey {
@@ -214,7 +235,7 @@ impl Gateway {
             sphinx_key: public_key_to_base58(&self.sphinx_key()),
             identity_key: self.identity().to_string(),
             version: PROTOCOL_VERSION.to_owned(),
-            tls: None,
+            tls: self.config.link_config.tls_profile(),
         }
     }
 
@@ -234,16 +255,18 @@ impl Gateway {
             config,
             control,
             keys,
+            links,
             mix,
             clients,
             http,
             directory,
             replay,
             store,
+            web_certificate,
         } = self;
         let identity = Arc::new(keys.identity);
         let counters = Counters::start();
-        let connections = Connections::new(config.connections, entropy());
+        let connections = links.connections(config.connections);
         let exit = Exit {
             connections: connections.clone(),
             counters: counters.clone(),
@@ -278,6 +301,7 @@ impl Gateway {
             Ok(())
         });
         let reception = Reception {
+            acceptor: links.client_acceptor(web_certificate),
             clock,
             identity: Arc::clone(&identity),
             limits,
@@ -293,6 +317,7 @@ impl Gateway {
             }
         });
         let parts = Parts {
+            acceptor: links.node_acceptor(),
             clock,
             connections: connections.clone(),
             counters: counters.clone(),
@@ -310,7 +335,13 @@ impl Gateway {
                 let node = AnnouncedNode::Gateway(own.clone());
                 let announcer = Announcer::new(directory.clone(), node, identity);
                 let announced = announcer.announced();
+                let neighbours = links.neighbours(directory.clone());
                 tasks.spawn(announce(announcer, directory, own, stop.clone()));
+                let token = stop.clone();
+                tasks.spawn(async move {
+                    neighbours.run(entropy(), token).await;
+                    Ok(())
+                });
                 announced
             }
             None => Default::default(),
@@ -327,7 +358,12 @@ impl Gateway {
                 announced: announced.clone(),
             };
             let gateway = GatewayMetrics(Arc::clone(&desk));
-            let metrics = Metrics::new(vec![Box::new(gateway), Box::new(node)]);
+            let handshakes = links.clone();
+            let metrics = Metrics::new(vec![
+                Box::new(gateway),
+                Box::new(node),
+                Box::new(handshakes),
+            ]);
             let pages = crate::http::router(counters.clone(), description, announced, desk)
                 .merge(pages::router(readiness.clone(), metrics));
             let token = close_pages.clone();

@@ -20,7 +20,8 @@ use crate::{Load, LoadError};
 /// Sends valid packets through a mix node and measures what comes out
 ///
 /// The node may be any that speaks the 0.11 network. It must be able to reach this program's sink,
-/// to which it forwards the packets. `nym-loadgen gateway` measures a gateway instead.
+/// to which it forwards the packets: a node of ours needs `open_relay_for_tests = true` in its
+/// `[links]`, because the sink is in no topology. `nym-loadgen gateway` measures a gateway instead.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "nym-loadgen",
@@ -28,9 +29,10 @@ use crate::{Load, LoadError};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
-        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM…            as fast as the node takes them\n  \
-        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --rate 1000 --mean-delay 50ms --pid 4711\n  \
-        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --waiting 1000000 --rate 20000 --mean-delay 50ms\n  \
+        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --identity-key 3Xd…   as fast as it takes them\n  \
+        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --plain               a 0.11 node\n  \
+        nym-loadgen … --rate 1000 --mean-delay 50ms --pid 4711\n  \
+        nym-loadgen … --waiting 1000000 --rate 20000 --mean-delay 50ms\n  \
         nym-loadgen gateway --clients-at 127.0.0.1:9000 --identity 6Xq… \\\n      \
         --packets-at 127.0.0.1:1789 --sphinx-key 8uM… --pid 4712\n\n\
         Exit status: 0 measured, 1 failure, 2 usage"
@@ -62,6 +64,14 @@ pub struct NodeArgs {
     /// The node's sphinx key, in base58
     #[arg(long, value_name = "KEY", value_parser = public_key_from_base58)]
     pub sphinx_key: PublicKey,
+
+    /// The node's identity key, in base58
+    #[arg(long, value_name = "KEY", required_unless_present = "plain")]
+    pub identity_key: Option<IdentityPublicKey>,
+
+    /// Plain links, for a 0.11 node or one with `legacy_peers = "allow"`
+    #[arg(long, conflicts_with = "identity_key")]
+    pub plain: bool,
 
     /// Address of the sink, as the node reaches it; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
@@ -193,6 +203,7 @@ impl From<NodeArgs> for Load {
         Self {
             node: cli.node,
             sphinx_key: cli.sphinx_key,
+            identity_key: cli.identity_key,
             sink: cli.sink,
             connections: cli.connections,
             packets: cli.packets,
@@ -247,6 +258,7 @@ fn explain(error: &LoadError) -> Failure {
     let advice = match error {
         LoadError::Bind { .. } => "choose an address of this machine with --sink",
         LoadError::Connect { .. } => "check that the node runs, and --node",
+        LoadError::Link { .. } => "check --identity-key, or give --plain for a node without TLS",
         LoadError::Process(_) => "check --pid",
         LoadError::Waiting { .. } => "check that the node still runs",
     };
@@ -290,9 +302,11 @@ mod tests {
             "127.0.0.1:1789",
             "--sphinx-key",
             key,
+            "--plain",
         ];
         let load = Load::from(Cli::try_parse_from(cli).unwrap().node.unwrap());
         assert_eq!(load.sphinx_key, PublicKey::from_bytes([0; 32]));
+        assert_eq!(load.identity_key, None);
         assert_eq!(load.rate, None);
         assert_eq!(load.size, PacketSize::Regular);
     }
@@ -321,6 +335,7 @@ mod tests {
             "127.0.0.1:1",
             "--sphinx-key",
             "1111",
+            "--plain",
         ];
         assert!(Cli::try_parse_from(fine).is_err());
         assert!(parse_size("huge").is_err());

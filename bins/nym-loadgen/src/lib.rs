@@ -1,5 +1,5 @@
-//! A load generator for any mix node, ours or a 0.11.0 one: it needs the node's sphinx key and
-//! address, nothing else. The module [`crowd`] does the like for gateways: thousands of clients.
+//! A load generator for any mix node, ours or a 0.11.0 one: it needs the node's keys and address,
+//! nothing else. The module [`crowd`] does the like for gateways: thousands of clients.
 //!
 //! ```text
 //!            ┌──────────┐   n connections    ┌──────────┐   1 connection   ┌──────────┐
@@ -12,6 +12,10 @@
 //! the sink only counts them, notes when they came and keeps a sample; the sample is opened
 //! afterwards to find out which packets they were, so that the generator's own cryptography does
 //! not compete with the node for the processor.
+//!
+//! Links are those of the node: encrypted, or plain for a 0.11 node. The sink is in no topology, so a
+//! node of ours must be an open relay for the time of the measurement, and prove its key to nobody
+//! it knows: `open_relay_for_tests` in its `[links]`.
 //!
 //! It is not a client: there are no fragments, acknowledgements or cover packets, and the delay of
 //! the node is drawn here.
@@ -32,7 +36,8 @@ use std::time::Duration;
 
 use nym_packet::frame::PacketMode;
 use nym_packet::geometry::PacketSize;
-use nym_packet::keys::PublicKey;
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, PublicKey};
+use nym_transport::tls::{LinkRefusal, TlsIdentity};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -55,6 +60,8 @@ pub struct Load {
     pub node: SocketAddr,
     /// The key that opens the node's layer.
     pub sphinx_key: PublicKey,
+    /// Who the node is; `None` for plain links.
+    pub identity_key: Option<IdentityPublicKey>,
     /// Where the node reaches the sink; port 0 takes a free one.
     pub sink: SocketAddr,
     /// Connections to the node.
@@ -97,6 +104,14 @@ pub enum LoadError {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// There is no encrypted link with the node.
+    #[error("no link with the node at {address}: {refusal}")]
+    Link {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        refusal: LinkRefusal,
+    },
     /// The node's process cannot be observed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -126,7 +141,8 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
         address: load.sink,
         source,
     })?;
-    let mut connections = sender::connect(load).await?;
+    let own = TlsIdentity::new(&IdentityKeyPair::generate(&mut nym_daemon::entropy()));
+    let mut connections = sender::connect(load, &own).await?;
     let resident = || load.pid.map(resident_bytes).transpose();
     let resident_before = resident()?;
     sender::send_waiting(load, sink_address, &mut connections).await?;
@@ -143,7 +159,7 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
     let expected = u64::from(load.packets.get());
     let silence = load.patience + packets.longest_delay();
     let mut sink = JoinSet::new();
-    sink.spawn(sink::receive(listener, expected, silence));
+    sink.spawn(sink::receive(listener, own, expected, silence));
 
     let used_before = load.pid.map(processor_time).transpose()?;
     let start = Instant::now();

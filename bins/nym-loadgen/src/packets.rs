@@ -236,6 +236,7 @@ mod tests {
         Load {
             node: "127.0.0.1:1789".parse().unwrap(),
             sphinx_key: node_key.public_key(),
+            identity_key: None,
             sink: "127.0.0.1:0".parse().unwrap(),
             connections: number(2),
             packets: number(5),

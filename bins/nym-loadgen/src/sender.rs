@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use nym_transport::stream::Stream;
+use nym_transport::tls::{Expected, TlsIdentity, encrypt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -58,7 +60,7 @@ pub(crate) struct Sent {
 }
 
 /// Opens the load's connections.
-pub(crate) async fn connect(load: &Load) -> Result<Vec<TcpStream>, LoadError> {
+pub(crate) async fn connect(load: &Load, own: &TlsIdentity) -> Result<Vec<Stream>, LoadError> {
     let mut connections = Vec::new();
     for _ in 0..load.connections.get() {
         let failed = |source| LoadError::Connect {
@@ -67,7 +69,16 @@ pub(crate) async fn connect(load: &Load) -> Result<Vec<TcpStream>, LoadError> {
         };
         let connection = TcpStream::connect(load.node).await.map_err(failed)?;
         connection.set_nodelay(true).map_err(failed)?;
-        connections.push(connection);
+        let link = match load.identity_key {
+            Some(key) => encrypt(connection, Expected::OneOf(vec![key]), Some(own))
+                .await
+                .map_err(|refusal| LoadError::Link {
+                    address: load.node,
+                    refusal,
+                })?,
+            None => connection.into(),
+        };
+        connections.push(link);
     }
     Ok(connections)
 }
@@ -76,12 +87,16 @@ pub(crate) async fn connect(load: &Load) -> Result<Vec<TcpStream>, LoadError> {
 pub(crate) async fn send_waiting(
     load: &Load,
     sink: SocketAddr,
-    connections: &mut [TcpStream],
+    connections: &mut [Stream],
 ) -> Result<(), LoadError> {
     for (index, frames) in packets::waiting(load, sink).enumerate() {
         let index = index % connections.len();
         let written = connections[index].write_all(&frames).await;
         written.map_err(|source| LoadError::Waiting { source })?;
+    }
+    for connection in connections {
+        let flushed = connection.flush().await;
+        flushed.map_err(|source| LoadError::Waiting { source })?;
     }
     Ok(())
 }
@@ -89,7 +104,7 @@ pub(crate) async fn send_waiting(
 /// Sends one connection's share and tells what was written. It ends early when the node closes the
 /// connection or `stop` is cancelled, as when the node reads no more.
 pub(crate) async fn send(
-    mut connection: TcpStream,
+    mut connection: Stream,
     share: Share,
     pace: Pace,
     start: Instant,
@@ -104,8 +119,12 @@ pub(crate) async fn send(
         let is_due = |offset: &u32| start + pace.due(index + offset) <= now;
         let count = (0..BURST).take_while(is_due).count().max(1);
         let (burst, after) = rest.split_at((count * share.frame_len).min(rest.len()));
+        let write = async {
+            connection.write_all(burst).await?;
+            connection.flush().await
+        };
         // Cancelled, the write is not taken up again: half a burst may have been written.
-        let written = stop.run_until_cancelled(connection.write_all(burst)).await;
+        let written = stop.run_until_cancelled(write).await;
         if !matches!(written, Some(Ok(()))) {
             break;
         }

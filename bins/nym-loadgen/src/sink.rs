@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use nym_daemon::clock::unix_time_secs;
 use nym_packet::frame::FrameDecoder;
+use nym_transport::legacy::LegacyPeers;
+use nym_transport::stream::Stream;
+use nym_transport::tls::{Acceptor, Handshakes, LinkPolicy, TlsIdentity};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -34,12 +38,24 @@ pub(crate) struct Arrivals {
 /// Takes packets until `expected` came, or none for as long as `silence`.
 ///
 /// A node opens one connection to each next hop, but may replace it, so several are taken.
-pub(crate) async fn receive(listener: TcpListener, expected: u64, silence: Duration) -> Arrivals {
+pub(crate) async fn receive(
+    listener: TcpListener,
+    own: TlsIdentity,
+    expected: u64,
+    silence: Duration,
+) -> Arrivals {
     let keep_every = expected.div_ceil(SAMPLE).max(1);
     let (reads, mut queue) = mpsc::channel(READS_QUEUED);
     // Dropped at the end, which ends the tasks in it.
     let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, reads));
+    // Whoever the node is, and whichever envelope it has: the packets tell whether they are ours.
+    let policy = LinkPolicy {
+        legacy: LegacyPeers::Allow,
+        unix_secs: unix_time_secs,
+        handshakes: Handshakes::default(),
+    };
+    let acceptor = Acceptor::for_nodes(&own, policy, None);
+    tasks.spawn(accept(listener, acceptor, reads));
     let mut arrivals = Arrivals::default();
     while arrivals.count < expected {
         let Ok(Some(read)) = timeout(silence, queue.recv()).await else {
@@ -63,18 +79,23 @@ struct Read {
     at: Instant,
 }
 
-async fn accept(listener: TcpListener, reads: mpsc::Sender<Read>) {
+async fn accept(listener: TcpListener, acceptor: Acceptor, reads: mpsc::Sender<Read>) {
     let mut connections = JoinSet::new();
     loop {
         // A failing accept concerns one connection; the packets it would have brought count as
         // lost.
         if let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(read(stream, reads.clone()));
+            let (acceptor, reads) = (acceptor.clone(), reads.clone());
+            connections.spawn(async move {
+                if let Ok(link) = acceptor.accept(stream).await {
+                    read(link, reads).await;
+                }
+            });
         }
     }
 }
 
-async fn read(mut stream: TcpStream, reads: mpsc::Sender<Read>) {
+async fn read(mut stream: Stream, reads: mpsc::Sender<Read>) {
     let mut decoder = FrameDecoder::new();
     let mut buffer = vec![0; READ_LEN];
     while let Ok(len @ 1..) = stream.read(&mut buffer).await {
@@ -94,7 +115,9 @@ async fn read(mut stream: TcpStream, reads: mpsc::Sender<Read>) {
 mod tests {
     use nym_packet::frame::{Frame, PacketMode};
     use nym_packet::geometry::PacketSize;
+    use nym_packet::keys::IdentityKeyPair;
     use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -111,7 +134,8 @@ mod tests {
                 .encode_into(&mut bytes);
         }
         link.write_all(&bytes).await.unwrap();
-        receive(listener, expected, Duration::from_millis(200)).await
+        let own = TlsIdentity::new(&IdentityKeyPair::from_seed(&[1; 32]));
+        receive(listener, own, expected, Duration::from_millis(200)).await
     }
 
     #[tokio::test]

@@ -70,6 +70,15 @@ pub struct Cli {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
+    /// Let 0.11 programs join: plain links, and for every program a loopback address of its own
+    /// with the default ports
+    #[arg(long)]
+    pub legacy: bool,
+
+    /// Record every byte of every link in this directory: what somebody sees who watches
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+
     /// Log filter, as in RUST_LOG
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub log: String,
@@ -88,6 +97,8 @@ impl Cli {
             } else {
                 engine
             },
+            legacy: self.legacy,
+            record: self.record.clone(),
             dir,
         }
     }
@@ -117,6 +128,11 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             (temporary.path().to_owned(), Some(temporary))
         }
     };
+    if let Some(record) = &cli.record {
+        create_private_dir(record).map_err(|error| {
+            Failure::new(chain(&error)).advice("name a directory you may write to with --record")
+        })?;
+    }
     let config = cli.config(dir);
     let stop = shutdown.token();
     let begun = Instant::now();

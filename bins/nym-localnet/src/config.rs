@@ -29,6 +29,11 @@ pub struct Config {
     pub port: u16,
     /// Where everything is kept; must exist and be writable.
     pub dir: PathBuf,
+    /// Whether 0.11 programs can join: links may be plain, and every program has a loopback address
+    /// of its own with the default ports.
+    pub legacy: bool,
+    /// Where to record every byte of every link; must exist and be writable.
+    pub record: Option<PathBuf>,
     /// The clients' traffic pattern.
     pub engine: EngineConfig,
 }
@@ -43,6 +48,8 @@ impl Config {
             clients: 2,
             port: nym_client::config::APP_PORT_DEFAULT,
             dir: dir.into(),
+            legacy: false,
+            record: None,
             engine: EngineConfig::default(),
         }
     }

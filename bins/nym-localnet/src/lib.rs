@@ -17,6 +17,8 @@ pub mod hello;
 pub mod report;
 
 mod network;
+mod places;
+mod tap;
 
 pub use crate::config::Config;
 pub use crate::network::{Localnet, LocalnetError};

@@ -17,13 +17,16 @@ use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::validator::{Topology, ValidatorUrl};
 use nym_transport::directory::{Directory, DirectoryLimits};
+use nym_transport::peers::Peers;
 use nym_validator::Validator;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CLIENT_NAMES, Config};
+use crate::places::{Places, how_to_join};
 use crate::report::{ClientEntry, Map};
+use crate::tap::Tap;
 
 /// How long the parts may take to find each other; it takes a fraction of a second.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -102,6 +105,14 @@ pub enum LocalnetError {
         /// What was missing.
         missing: String,
     },
+    /// A link cannot be recorded.
+    #[error("cannot record the links of {name}: {source}")]
+    Tap {
+        /// Whose links.
+        name: String,
+        /// What the system answered.
+        source: std::io::Error,
+    },
     /// There are more clients than ports from the first one on.
     #[error("there is no port for {client}: ports end at 65535")]
     PortRange {
@@ -123,6 +134,7 @@ pub struct Localnet {
     nodes: JoinSet<LocalnetError>,
     stop_clients: CancellationToken,
     stop_nodes: CancellationToken,
+    _taps: Vec<Tap>,
 }
 
 impl Localnet {
@@ -140,6 +152,9 @@ impl Localnet {
         check_ports(config)?;
         let mut start = Start {
             config,
+            places: Places::new(config),
+            taps: Vec::new(),
+            peers: Vec::new(),
             stop_clients: stop,
             stop_nodes: CancellationToken::new(),
             clients: JoinSet::new(),
@@ -153,6 +168,10 @@ impl Localnet {
         let gateways = start.gateways(&validator).await?;
         progress("waiting until all nodes have announced themselves");
         let topology = wait_for_nodes(config, &validator).await?;
+        // They would find out when the first packets come.
+        for peers in &start.peers {
+            peers.update(&topology);
+        }
         progress("starting the clients");
         let (entries, journeys) = start.clients(&validator, &gateways).await?;
 
@@ -167,6 +186,7 @@ impl Localnet {
         });
         let map = Map {
             validator: validator.to_string(),
+            join: config.legacy.then(|| how_to_join(&validator)),
             layers,
             gateways: gateways
                 .into_iter()
@@ -176,6 +196,7 @@ impl Localnet {
             dir: (config.dir.clone(), keep),
         };
         let Start {
+            taps,
             stop_clients,
             stop_nodes,
             clients,
@@ -189,6 +210,7 @@ impl Localnet {
             nodes,
             stop_clients,
             stop_nodes,
+            _taps: taps,
         })
     }
 
@@ -231,6 +253,10 @@ struct StartedGateway {
 /// The network while it comes up.
 struct Start<'a> {
     config: &'a Config,
+    places: Places,
+    taps: Vec<Tap>,
+    /// Who each node thinks there is.
+    peers: Vec<Peers>,
     stop_clients: CancellationToken,
     stop_nodes: CancellationToken,
     clients: JoinSet<LocalnetError>,
@@ -238,6 +264,23 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// Records what passes at one port of a node, if that was asked for.
+    async fn tap(
+        &mut self,
+        name: &str,
+        port: &str,
+        node: (Ipv4Addr, u16),
+    ) -> Result<(), LocalnetError> {
+        if let Some(dir) = &self.config.record {
+            let tap = Tap::start(dir, format!("{name}-{port}"), node).await;
+            self.taps.push(tap.map_err(|source| LocalnetError::Tap {
+                name: name.to_owned(),
+                source,
+            })?);
+        }
+        Ok(())
+    }
+
     async fn validator(&mut self) -> Result<ValidatorUrl, LocalnetError> {
         // The nodes of an earlier run had other ports; nobody may be sent to those.
         let dir = self.config.dir.join("validator");
@@ -246,12 +289,8 @@ impl Start<'_> {
             std::fs::remove_dir_all(&dir).map_err(unusable)?;
         }
         let dir = data_dir(&self.config.dir, "validator", "")?;
-        let config = nym_validator::Config {
-            listen: Ipv4Addr::LOCALHOST.into(),
-            rest_port: 0,
-            api_port: 0,
-            ..nym_validator::Config::new(dir)
-        };
+        let mut config = nym_validator::Config::new(dir);
+        self.places.place_validator(&mut config);
         let validator = Validator::bind(config).await?;
         let url = format!("http://{}", validator.addresses().rest);
         let running = validator.run(self.stop_nodes.clone());
@@ -268,13 +307,18 @@ impl Start<'_> {
         for index in 1..=self.config.mixnodes_per_layer * 3 {
             let name = format!("mix{index}");
             let dir = data_dir(&self.config.dir, "mixnodes", &name)?;
-            let config = nym_mixnode::Config::on_loopback(&name, &dir, vec![validator.clone()]);
+            let mut config = nym_mixnode::Config::on_loopback(&name, &dir, vec![validator.clone()]);
+            let ip = self.places.place_mixnode(index, &mut config);
             let failed = |source| LocalnetError::Mixnode {
                 name: name.clone(),
                 source,
             };
             let mixnode = Mixnode::bind(config).await.map_err(failed)?;
-            started.push((name.clone(), mixnode.addresses().mix));
+            let port = mixnode.addresses().mix.port();
+            self.tap(&name, "mix", (ip, port)).await?;
+            let mix = SocketAddr::from((self.places.announced(ip), port));
+            started.push((name.clone(), mix));
+            self.peers.push(mixnode.peers());
             let running = mixnode.run(self.stop_nodes.clone());
             self.nodes
                 .spawn(until_ended(format!("mix node {name}"), running));
@@ -292,6 +336,7 @@ impl Start<'_> {
             let dir = data_dir(&self.config.dir, "gateways", &name)?;
             let mut config = nym_gateway::Config::on_loopback(&name, &dir, vec![validator.clone()]);
             config.http_address = None;
+            let ip = self.places.place_gateway(index, &mut config);
             let keys = NodeKeys::load_or_create(&config.keys, &mut entropy());
             let identity = keys
                 .map(|keys| keys.identity.public_key())
@@ -304,12 +349,16 @@ impl Start<'_> {
                 source,
             };
             let gateway = Gateway::bind(config).await.map_err(failed)?;
-            let mix = gateway.addresses().mix;
+            let (mix, clients) = (gateway.addresses().mix, gateway.addresses().clients);
+            self.tap(&name, "mix", (ip, mix.port())).await?;
+            self.tap(&name, "clients", (ip, clients.port())).await?;
+            let mix = SocketAddr::from((self.places.announced(ip), mix.port()));
             started.push(StartedGateway {
                 name: name.clone(),
                 mix,
                 identity,
             });
+            self.peers.push(gateway.peers());
             let running = gateway.run(self.stop_nodes.clone());
             self.nodes
                 .spawn(until_ended(format!("gateway {name}"), running));
@@ -338,10 +387,14 @@ impl Start<'_> {
             let failed = |source| LocalnetError::Client { name, source };
             let key_files = KeyFiles::in_dir(&data_dir(&self.config.dir, "clients", name)?);
             let validators = vec![validator.clone()];
-            let registered =
-                nym_client::init::register(&key_files, validators.clone(), Some(gateway.identity))
-                    .await
-                    .map_err(failed)?;
+            let registered = nym_client::init::register(
+                &key_files,
+                validators.clone(),
+                Some(gateway.identity),
+                self.places.legacy_peers(),
+            )
+            .await
+            .map_err(failed)?;
             let mut config = ClientConfig::new(
                 name,
                 key_files,
@@ -355,6 +408,7 @@ impl Start<'_> {
                 ..AppsConfig::default()
             });
             config.engine = self.config.engine.clone();
+            config.legacy_peers = self.places.legacy_peers();
             config.journeys = journeys_in.take();
             let client = Client::bind(config).await.map_err(failed)?;
             let addresses = client.addresses();

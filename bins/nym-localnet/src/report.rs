@@ -15,6 +15,8 @@ use crate::hello::{HELLO, Hello};
 pub struct Map {
     /// What nodes and clients ask for the topology, as URL.
     pub validator: String,
+    /// What 0.11 programs need to join, if they may.
+    pub join: Option<String>,
     /// Names of the mix nodes of each layer.
     pub layers: [Vec<(String, SocketAddr)>; 3],
     /// The gateways: name and where packets arrive.
@@ -182,6 +184,9 @@ pub fn how_to_connect(map: &Map) -> String {
         );
         let _ = writeln!(text, "           {}", client.recipient);
     }
+    if let Some(join) = &map.join {
+        let _ = write!(text, "\n{join}");
+    }
     let (dir, kept) = &map.dir;
     let fate = if *kept {
         "stays"
@@ -247,6 +252,7 @@ mod tests {
         let node = |name: &str, port| vec![(name.to_owned(), at(port))];
         let map = Map {
             validator: "http://127.0.0.1:1".to_owned(),
+            join: None,
             layers: [node("a", 1), node("b", 2), node("c", 3)],
             gateways: node("gw1", 4),
             clients: Vec::new(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
+use nym_node::links::LinkConfig;
 use nym_node::processor::MAX_DELAY;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::validator::ValidatorUrl;
@@ -55,6 +56,8 @@ pub struct Config {
     pub id: String,
     /// Where the keys are.
     pub keys: KeyPaths,
+    /// With whom the node has links, and whether they may be plain.
+    pub link_config: LinkConfig,
     /// Incoming links at a time.
     pub links: usize,
     /// Where to listen.
@@ -91,6 +94,7 @@ impl Config {
             http_api_port: 0,
             id: id.to_owned(),
             keys: KeyPaths::in_directory(data),
+            link_config: LinkConfig::default(),
             links: ListenerLimits::default().connections,
             listening_ip: Ipv4Addr::LOCALHOST.into(),
             max_delay: MAX_DELAY,

@@ -54,6 +54,7 @@ use nym_node::announce::Announcer;
 use nym_node::counters::Counters;
 use nym_node::http::router;
 use nym_node::keys::NodeKeys;
+use nym_node::links::Links;
 use nym_node::metrics::NodeMetrics;
 use nym_node::pipeline::{self, Parts, PipelineError, Role};
 use nym_node::processor::Processor;
@@ -62,10 +63,10 @@ use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::validator::announcement::AnnouncedNode;
 use nym_protocol::validator::{MixNode, MixNodeBond};
-use nym_transport::connections::Connections;
 use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
 use nym_transport::frames::ReadTimeouts;
 use nym_transport::listener::{Listener, ListenerLimits};
+use nym_transport::peers::Peers;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -130,6 +131,7 @@ pub struct Mixnode {
     directory: Directory,
     http: HttpServer,
     keys: NodeKeys,
+    links: Links,
     listener: Listener,
     replay: ReplayMemory,
 }
@@ -170,11 +172,13 @@ impl Mixnode {
             clock.now(),
             &mut entropy(),
         )?;
+        let links = Links::new(&keys.identity, config.link_config);
         Ok(Self {
             clock,
             config,
             directory,
             http,
+            links,
             keys,
             listener,
             replay,
@@ -196,6 +200,13 @@ impl Mixnode {
         self.keys.identity.public_key()
     }
 
+    /// Who else is a node, as far as this one knows. It finds out by itself; who starts a whole
+    /// network at once can tell it sooner.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        self.links.peers()
+    }
+
     /// The key that packets to this node are built with.
     #[must_use]
     pub fn sphinx_key(&self) -> PublicKey {
@@ -214,7 +225,7 @@ impl Mixnode {
             sphinx_key: public_key_to_base58(&self.sphinx_key()),
             identity_key: self.identity().to_string(),
             version: PROTOCOL_VERSION.to_owned(),
-            tls: None,
+            tls: self.config.link_config.tls_profile(),
         }
     }
 
@@ -232,11 +243,13 @@ impl Mixnode {
             directory,
             http,
             keys,
+            links,
             listener,
             replay,
         } = self;
         let counters = Counters::start();
-        let connections = Connections::new(config.connections, entropy());
+        let connections = links.connections(config.connections);
+        let neighbours = links.neighbours(directory.clone());
         let announced = AnnouncedNode::MixNode(own.clone());
         let announcer = Announcer::new(directory.clone(), announced, Arc::new(keys.identity));
         let readiness = Readiness::default();
@@ -246,10 +259,14 @@ impl Mixnode {
             announced: announcer.announced(),
         };
         // Anybody may read these pages, so they tell no more than what happened in half a minute.
-        let metrics = Metrics::refreshed_every(config.stats_update_every, vec![Box::new(node)]);
+        let metrics = Metrics::refreshed_every(
+            config.stats_update_every,
+            vec![Box::new(node), Box::new(links.clone())],
+        );
         let pages = router(counters.clone(), config.description, announcer.announced())
             .merge(pages::router(readiness.clone(), metrics));
         let parts = Parts {
+            acceptor: links.node_acceptor(),
             clock,
             connections: connections.clone(),
             counters: counters.clone(),
@@ -280,6 +297,11 @@ impl Mixnode {
         let (update_every, log_every) = (config.stats_update_every, config.stats_log_every);
         tasks.spawn(async move {
             counters.run(update_every, log_every, token).await;
+            Ok(())
+        });
+        let token = stop.clone();
+        tasks.spawn(async move {
+            neighbours.run(entropy(), token).await;
             Ok(())
         });
         let token = stop.clone();

@@ -21,6 +21,8 @@
 //! | [`pipeline`] | moves packets from links through workers and the delay queue to links |
 //! | [`replay_journal`] | keeps what the replay filter knows over restarts |
 //! | [`counters`] | counts for all tasks, and publishes in steps |
+//! | [`links`] | encrypts links, or leaves them plain, as the configuration says |
+//! | [`neighbours`] | keeps up with who else is a node, and where |
 //! | [`announce`] | tells the validators, again and again, that the node is there |
 //! | [`http`] | answers `/stats`, `/description` and `/health` |
 //! | [`metrics`] | names the counters for Prometheus |
@@ -60,7 +62,9 @@ pub mod counters;
 pub mod delay_queue;
 pub mod http;
 pub mod keys;
+pub mod links;
 pub mod metrics;
+pub mod neighbours;
 pub mod pipeline;
 pub mod processor;
 pub mod replay;

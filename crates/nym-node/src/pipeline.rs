@@ -52,7 +52,8 @@ use nym_transport::buffers::Buffers;
 use nym_transport::connections::Connections;
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::listener::Listener;
-use tokio::net::TcpStream;
+use nym_transport::stream::Stream;
+use nym_transport::tls::Acceptor;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
 use tokio::time::sleep;
@@ -115,6 +116,8 @@ impl Deliver for NoDelivery {
 
 /// What a pipeline is made of.
 pub struct Parts<D> {
+    /// What makes links of incoming connections.
+    pub acceptor: Acceptor,
     /// The clock of the node.
     pub clock: Clock,
     /// Where packets leave. The pipeline does not close it, since others may use it as well.
@@ -151,6 +154,7 @@ pub async fn run<D: Deliver>(
     shutdown: CancellationToken,
 ) -> Result<(), PipelineError> {
     let Parts {
+        acceptor,
         clock,
         connections,
         counters,
@@ -196,8 +200,16 @@ pub async fn run<D: Deliver>(
     let accept = listener.run(stop.clone(), {
         let stop = stop.clone();
         move |stream, _peer| {
-            let reader = FrameReader::new(stream, read_timeouts).with_buffers(buffers.clone());
-            read(reader, Arc::clone(&intake), counters.clone(), stop.clone())
+            let acceptor = acceptor.clone();
+            let (intake, counters, stop) = (Arc::clone(&intake), counters.clone(), stop.clone());
+            let buffers = buffers.clone();
+            async move {
+                // Who is refused has been counted, and told to the operator.
+                if let Some(Ok(link)) = stop.run_until_cancelled(acceptor.accept(stream)).await {
+                    let reader = FrameReader::new(link, read_timeouts).with_buffers(buffers);
+                    read(reader, intake, counters, stop).await;
+                }
+            }
         }
     });
     {
@@ -240,7 +252,7 @@ async fn sync(syncer: ReplaySyncer) {
 
 /// Hands what one connection sends to the workers, until it ends or `stop` is cancelled.
 async fn read(
-    mut reader: FrameReader<TcpStream>,
+    mut reader: FrameReader<Stream>,
     intake: Arc<Intake>,
     counters: Counters,
     stop: CancellationToken,

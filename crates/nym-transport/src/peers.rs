@@ -80,10 +80,15 @@ impl Peers {
         if let Some(peer) = self.at(address) {
             return Some(peer);
         }
-        self.0.wanted.notify_one();
+        self.want();
         // Fails only if the sender is gone, which `self` holds.
         let _ = changes.changed().await;
         self.at(address)
+    }
+
+    /// Asks for the next topology, because somebody came who is not in the last one.
+    pub fn want(&self) {
+        self.0.wanted.notify_one();
     }
 
     /// Waits until somebody looks for a node that is not known.

@@ -31,7 +31,7 @@ mod web_certificate;
 pub use self::accept::{Acceptor, HANDSHAKE_TIMEOUT, LinkPolicy};
 pub use self::config::GROUP;
 pub use self::dial::{NodeDialer, encrypt};
-pub use self::handshakes::{HandshakeCount, Handshakes, LinkRefusal, Side};
+pub use self::handshakes::{Handshakes, LinkRefusal, Side};
 pub use self::identity::TlsIdentity;
 pub use self::verify::Expected;
 pub use self::web_certificate::{WebCertificate, WebCertificateError};

@@ -10,6 +10,7 @@ use nym_daemon::home::Id;
 use nym_packet::address::Recipient;
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::app::SenderTag;
+use nym_transport::legacy::LegacyPeers;
 
 use crate::config::Overrides;
 use crate::init::GatewayChoice;
@@ -74,6 +75,11 @@ pub struct CommonArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub mixnet_contract: Option<String>,
 
+    /// Plain links with 0.11 nodes: deny, allow, or "allow until 2027-01-01". UNSAFE: others can
+    /// read them
+    #[arg(long, value_name = "SWITCH")]
+    pub legacy_peers: Option<LegacyPeers>,
+
     /// Port for apps, on 127.0.0.1
     #[arg(short, long, value_name = "PORT")]
     pub port: Option<u16>,
@@ -95,6 +101,7 @@ impl CommonArgs {
             gateway: None,
             validators: self.validators.clone(),
             mixnet_contract: self.mixnet_contract.clone(),
+            legacy_peers: self.legacy_peers.map(|switch| switch.to_string()),
             port: self.port,
             disable_socket: self.disable_socket,
             vpn_mode: self.vpn_mode,

@@ -62,6 +62,14 @@ impl ClientConfig {
             let allowed = "a URL such as \"ws://gateway.example:9000\"";
             return Err(source.invalid("client.gateway_listener", &quoted(listener), allowed));
         }
+        let legacy_peers = file.links.legacy_peers.parse().map_err(|_| {
+            let allowed = "\"deny\", \"allow\" or \"allow until YYYY-MM-DD\"";
+            source.invalid(
+                "links.legacy_peers",
+                &quoted(&file.links.legacy_peers),
+                allowed,
+            )
+        })?;
         Ok(Self {
             id: client.id.clone(),
             store: file.store.durable.then(|| StoreConfig {
@@ -77,6 +85,7 @@ impl ClientConfig {
             engine: file.engine(),
             gateway_response_timeout: file.debug.gateway_response_timeout.get(),
             topology_refresh_rate: file.debug.topology_refresh_rate.get(),
+            legacy_peers,
             journeys: None,
         })
     }

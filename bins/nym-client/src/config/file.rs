@@ -1,8 +1,8 @@
 //! The configuration file: every key with its default and a comment.
 //!
 //! The sections `client`, `socket`, `logging` and `debug` hold the keys that 0.11 programs know,
-//! so such a file is read as it is. Keys of our own stand in `apps`, `limits` and `store`, which those
-//! programs pass over.
+//! so such a file is read as it is. Keys of our own stand in `apps`, `limits`, `store` and `links`,
+//! which those programs pass over.
 
 use std::fmt;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::path::Path;
 use nym_client_core::EngineConfig;
 use nym_daemon::config::{HumanDuration, OneOrMany};
 use nym_protocol::PROTOCOL_VERSION;
+use nym_transport::legacy::LegacyPeers;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -50,6 +51,9 @@ pub struct FileConfig {
     /// What survives the end of the process.
     #[serde(default)]
     pub(crate) store: StoreSection,
+    /// Whether links may be plain.
+    #[serde(default)]
+    pub(crate) links: LinksSection,
 }
 
 /// Section `client`.
@@ -219,6 +223,21 @@ impl Default for StoreSection {
     }
 }
 
+/// Section `links`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LinksSection {
+    pub(crate) legacy_peers: String,
+}
+
+impl Default for LinksSection {
+    fn default() -> Self {
+        Self {
+            legacy_peers: LegacyPeers::default().to_string(),
+        }
+    }
+}
+
 impl FileConfig {
     /// The defaults for a new client; the gateway is still missing.
     #[must_use]
@@ -248,6 +267,7 @@ impl FileConfig {
             apps: AppsSection::default(),
             limits: LimitsSection::default(),
             store: StoreSection::default(),
+            links: LinksSection::default(),
         }
     }
 

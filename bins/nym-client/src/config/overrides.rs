@@ -21,6 +21,8 @@ pub struct Overrides {
     pub mixnet_contract: Option<String>,
     /// Another port for apps.
     pub port: Option<u16>,
+    /// Another setting of the legacy switch.
+    pub legacy_peers: Option<String>,
     /// No socket for apps.
     pub disable_socket: bool,
     /// vpn mode.
@@ -34,12 +36,14 @@ impl Overrides {
         let gateway = self.gateway.map(|gateway| gateway.to_string());
         let validators = self.validators.clone();
         let contract = self.mixnet_contract.clone();
+        let legacy_peers = self.legacy_peers.clone();
         [
             gateway.map(|it| Override::flag("--gateway", "client.gateway_id", it)),
             validators.map(|it| Override::flag("--validators", "client.validator_rest_urls", it)),
             contract.map(|it| {
                 Override::flag("--mixnet-contract", "client.mixnet_contract_address", it)
             }),
+            legacy_peers.map(|it| Override::flag("--legacy-peers", "links.legacy_peers", it)),
             self.port
                 .map(|it| Override::flag("--port", "socket.listening_port", i64::from(it))),
             self.disable_socket

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::file::{
-    AppsSection, ClientSection, DebugSection, FileConfig, LimitsSection, SocketSection,
-    StoreSection,
+    AppsSection, ClientSection, DebugSection, FileConfig, LimitsSection, LinksSection,
+    SocketSection, StoreSection,
 };
 
 /// The text of a configuration file, a comment above every key.
@@ -42,6 +42,7 @@ pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>
         ("debug", debug_entries(&file.debug)),
         ("limits", limits_entries(&file.limits)),
         ("store", store_entries(&file.store)),
+        ("links", links_entries(&file.links)),
     ]
 }
 
@@ -253,6 +254,15 @@ fn store_entries(store: &StoreSection) -> Vec<Entry<'static>> {
             value(store.bytes_max),
         ),
     ]
+}
+
+fn links_entries(links: &LinksSection) -> Vec<Entry<'static>> {
+    vec![(
+        "Plain links with 0.11 gateways, and routes over nodes without TLS: \"deny\", \"allow\" or\n\
+         \"allow until 2027-01-01\". Whoever watches a plain link can read it.",
+        "legacy_peers",
+        value(&links.legacy_peers),
+    )]
 }
 
 fn limits_entries(limits: &LimitsSection) -> Vec<Entry<'static>> {

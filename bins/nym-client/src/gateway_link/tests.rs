@@ -5,12 +5,18 @@ use nym_packet::frame::PacketMode;
 use nym_packet::geometry::PacketSize;
 use nym_packet::keys::IdentityKeyPair;
 use nym_protocol::ws::WsMessage;
+use nym_transport::stream::Stream;
+use nym_transport::tls::{Acceptor, Handshakes, LinkPolicy, TlsIdentity};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
 
 const KEYS: [u8; SharedKeys::LEN] = [7; SharedKeys::LEN];
+
+fn gateway_identity() -> IdentityKeyPair {
+    IdentityKeyPair::from_seed(&[2; 32])
+}
 
 struct Gateway {
     listener: TcpListener,
@@ -33,6 +39,10 @@ impl Gateway {
     /// Takes a connection and answers its login.
     async fn admit(&self, status: bool) -> WebSocket {
         let (stream, _) = self.listener.accept().await.unwrap();
+        self.answer(stream.into(), status).await
+    }
+
+    async fn answer(&self, stream: Stream, status: bool) -> WebSocket {
         let accepted = WebSocket::accept(stream, WebSocketLimits::default()).await;
         let (mut socket, _) = accepted.unwrap();
         let Some(Incoming::Message(WsMessage::Text(request))) = socket.receive().await.unwrap()
@@ -66,7 +76,20 @@ struct Link {
 }
 
 impl Link {
+    /// A link to a gateway of 0.11, in clear.
     fn start(listener: String, announced: Option<String>) -> Self {
+        let announced = Some(GatewayPlace {
+            url: announced.unwrap_or_else(|| listener.clone()),
+            speaks_tls: false,
+        });
+        Self::with_switch(listener, announced, LegacyPeers::Allow)
+    }
+
+    fn with_switch(
+        listener: String,
+        announced: Option<GatewayPlace>,
+        legacy_peers: LegacyPeers,
+    ) -> Self {
         let (inputs_in, inputs) = mpsc::channel(16);
         let (packets, packets_out) = mpsc::channel(16);
         let status = Arc::new(watch::Sender::new(ClientStatus::default()));
@@ -75,6 +98,8 @@ impl Link {
             keys: Arc::new(SharedKeys::from_bytes(&KEYS)),
             listener,
             announced: watch::channel(announced).1,
+            gateway: gateway_identity().public_key(),
+            legacy_peers,
             connect_timeout: Duration::from_secs(5),
             clock: Clock::start(),
             inputs: inputs_in,
@@ -249,5 +274,39 @@ async fn a_gateway_without_a_sign_of_life_is_left_and_one_that_answers_pings_is_
         "{noticed:?}"
     );
     let _again = gateway.admit(true).await;
+}
+
+#[tokio::test]
+async fn the_link_is_encrypted_whatever_the_configured_url_and_the_topology_say() {
+    let gateway = Gateway::open().await;
+    let policy = LinkPolicy {
+        legacy: LegacyPeers::Deny,
+        unix_secs: unix_time_secs,
+        handshakes: Handshakes::default(),
+    };
+    let acceptor = Acceptor::for_clients(&TlsIdentity::new(&gateway_identity()), policy, None);
+    // A directory that hides the gateway's TLS changes nothing.
+    let place = GatewayPlace {
+        url: gateway.url(),
+        speaks_tls: false,
+    };
+    let mut link = Link::with_switch(gateway.url(), Some(place), LegacyPeers::Deny);
+    let (stream, _) = gateway.listener.accept().await.unwrap();
+    let stream = acceptor.accept(stream).await.unwrap();
+    assert!(stream.is_encrypted());
+    let _socket = gateway.answer(stream, true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+}
+
+#[tokio::test]
+async fn a_gateway_that_nobody_knows_yet_is_tried_with_tls_first_and_plain_if_that_is_allowed() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::with_switch(gateway.url(), None, LegacyPeers::Allow);
+    let (first, _) = gateway.listener.accept().await.unwrap();
+    let mut byte = [0];
+    first.peek(&mut byte).await.unwrap();
+    assert_eq!(byte, [0x16], "a handshake of TLS");
+    drop(first);
+    let _socket = gateway.admit(true).await;
     assert!(matches!(link.input().await, EngineInput::LinkUp));
 }

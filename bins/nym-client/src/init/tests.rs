@@ -67,6 +67,7 @@ impl Network {
             gateway: None,
             overrides: Overrides {
                 validators: Some(vec![self.validator.clone()]),
+                legacy_peers: Some("allow".to_owned()),
                 ..Overrides::default()
             },
             fast_mode: false,
@@ -193,7 +194,14 @@ async fn an_init_that_failed_can_be_repeated() {
     options.gateway = Some(GatewayChoice::Identity(stranger));
     let error = init(options.clone()).await.unwrap_err();
     assert!(matches!(error, ClientError::UnknownGateway { gateway } if gateway == stranger));
+    // The gateway of these tests is one of 0.11.
     options.gateway = Some(GatewayChoice::Identity(network.gateway));
+    options.overrides.legacy_peers = None;
+    let error = init(options.clone()).await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::PlainGateway { gateway, .. } if gateway == network.gateway)
+    );
+    options.overrides.legacy_peers = Some("allow until 9999-12-31".to_owned());
     assert!(!init(options).await.unwrap().existed);
 }
 

@@ -68,7 +68,7 @@ impl Validator {
 /// The task, and what the engine would hold of it.
 struct Fixture {
     inputs: mpsc::Receiver<EngineInput>,
-    announced: watch::Receiver<Option<String>>,
+    announced: watch::Receiver<Option<GatewayPlace>>,
     status: watch::Receiver<ClientStatus>,
     tasks: JoinSet<()>,
 }
@@ -91,6 +91,7 @@ impl Fixture {
             directory,
             own_gateway,
             refresh_rate: Duration::from_millis(10),
+            legacy_peers: LegacyPeers::Allow,
             inputs: inputs_in,
             announced: announced_in,
             status: Arc::clone(&status),
@@ -130,7 +131,7 @@ async fn every_validator_is_asked_and_the_good_one_is_found() {
     let mut fixture = Fixture::start(&[&mute, &good, &mute], own, tasks);
     assert!(fixture.topology().await.is_routable());
     let announced = fixture.announced.borrow().clone();
-    assert_eq!(announced.as_deref(), Some("ws://127.0.0.1:9000"));
+    assert_eq!(announced.unwrap().url, "ws://127.0.0.1:9000");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The configuration file.
 //!
 //! The sections `gateway`, `clients_endpoint` and `debug` hold the keys that 0.11 gateways know,
-//! so such a file is read as it is. Keys of our own stand in `limits`, apart from two in
-//! `gateway` that have defaults.
+//! so such a file is read as it is. Keys of our own stand in `limits`, `links` and `web`, apart from
+//! two in `gateway` that have defaults.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
 use nym_daemon::logging::DEFAULT_FILTER;
 use nym_node::keys::KeyPaths;
+use nym_node::links::LinksSection;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::gateway::SessionLimits;
@@ -58,6 +59,12 @@ pub struct FileConfig {
     /// Bounds of our own.
     #[serde(default)]
     pub limits: LimitsSection,
+    /// With whom the gateway has links, and whether they may be plain.
+    #[serde(default)]
+    pub links: LinksSection,
+    /// What browsers need.
+    #[serde(default)]
+    pub web: WebSection,
 }
 
 /// Section `gateway`.
@@ -105,6 +112,18 @@ pub struct ClientsSection {
     pub ledger_path: PathBuf,
     #[serde(default, skip_serializing)]
     pub inboxes_directory: Option<PathBuf>,
+}
+
+/// Section `web`. Both keys are given, or none.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
+pub struct WebSection {
+    pub certificate_file: PathBuf,
+    pub private_key_file: PathBuf,
 }
 
 /// Section `logging`.
@@ -319,6 +338,8 @@ impl FileConfig {
             logging: LoggingSection::default(),
             debug: DebugSection::default(),
             limits: LimitsSection::default(),
+            links: LinksSection::default(),
+            web: WebSection::default(),
         }
     }
 
@@ -382,7 +403,8 @@ impl FileConfig {
         );
         for line in toml.lines() {
             let key = line.split(" = ").next().unwrap_or_default();
-            if let Some((_, comment)) = COMMENTS.iter().find(|(known, _)| *known == key) {
+            let mut comments = COMMENTS.iter().chain(&LinksSection::COMMENTS);
+            if let Some((_, comment)) = comments.find(|(known, _)| *known == key) {
                 let _ = writeln!(text, "# {comment}");
             }
             let _ = writeln!(text, "{line}");
@@ -534,6 +556,11 @@ const COMMENTS: &[(&str, &str)] = &[
         "public_next_hops_only",
         "Send packets to public addresses only.",
     ),
+    (
+        "certificate_file",
+        "Certificate for browsers with its chain (PEM), read again when it changes; empty for none.",
+    ),
+    ("private_key_file", "Its private key (PEM)."),
 ];
 
 impl Config {
@@ -553,6 +580,8 @@ impl Config {
             clients_endpoint,
             debug,
             limits,
+            links,
+            web,
             ..
         } = file;
         if !is_compatible(&gateway.version, PROTOCOL_VERSION) {
@@ -589,6 +618,7 @@ impl Config {
             http_address: http_address(&gateway.http_api_address, &source)?,
             id: gateway.id,
             keys,
+            link_config: links.check(&source)?,
             links: limits.incoming_links,
             listening_ip: gateway.listening_address,
             location: gateway.location,
@@ -609,6 +639,7 @@ impl Config {
             stats_log_every: STATS_LOG_EVERY_DEFAULT,
             stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
             validators: validator_urls(&gateway.validator_rest_urls.0, &source)?,
+            web_certificate: web_certificate(web, &source)?,
             workers: NonZeroUsize::new(limits.workers).unwrap_or_else(processors),
         })
     }
@@ -639,6 +670,24 @@ impl LimitsSection {
                 handshake_timeout: self.handshake_timeout.get(),
                 ..defaults.websocket
             },
+        }
+    }
+}
+
+fn web_certificate(
+    web: WebSection,
+    source: &Source,
+) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    let is_given = |path: &Path| !path.as_os_str().is_empty();
+    match (
+        is_given(&web.certificate_file),
+        is_given(&web.private_key_file),
+    ) {
+        (true, true) => Ok(Some((web.certificate_file, web.private_key_file))),
+        (false, false) => Ok(None),
+        _ => {
+            let problem = "`web.certificate_file` and `web.private_key_file` need each other";
+            Err(source.at_key("web.certificate_file", problem.to_owned()))
         }
     }
 }
@@ -689,7 +738,7 @@ mod tests {
             assert!(!is_key || previous.starts_with("# "), "no comment: {line}");
             previous = line;
         }
-        for (key, _) in COMMENTS {
+        for (key, _) in COMMENTS.iter().chain(&LinksSection::COMMENTS) {
             assert!(
                 text.contains(&format!("\n{key} = ")),
                 "no key for the comment on {key}"
@@ -752,6 +801,16 @@ mod tests {
                 "`gateway.http_api_address` is localhost",
             ),
             (VALIDATOR_DEFAULT, "validator", "`validator` is not"),
+            (
+                "legacy_peers = \"deny\"",
+                "legacy_peers = \"no\"",
+                "`links.legacy_peers` is \"no\"",
+            ),
+            (
+                "private_key_file = \"\"",
+                "private_key_file = \"key.pem\"",
+                "need each other",
+            ),
             (
                 "clients_port = 9000",
                 "clients_prt = 9000",

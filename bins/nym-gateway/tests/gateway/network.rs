@@ -8,6 +8,7 @@ use std::time::Duration;
 use nym_gateway::{
     Addresses, Config, Gateway, GatewayControl, GatewayError, Inspector, Reloadable,
 };
+use nym_node::links::LinkConfig;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::{Frame, PacketMode};
 use nym_packet::geometry::PacketSize;
@@ -19,6 +20,7 @@ use nym_protocol::gateway::{ClientLogin, ClientSession, Refusal, SharedKeys};
 use nym_protocol::ws::WsMessage;
 use nym_transport::connections::{Connections, ConnectionsConfig, SendError};
 use nym_transport::frames::{FrameReader, ReadTimeouts};
+use nym_transport::legacy::LegacyPeers;
 use nym_transport::websocket::{Incoming, WebSocket, WebSocketLimits};
 use sphinx::{Delay, Destination, Hop, Version};
 use tempfile::TempDir;
@@ -74,6 +76,12 @@ impl Running {
         let mut config = Config::on_loopback("one", directory.path(), Vec::new());
         // With one worker, packets of one link are processed in their order.
         config.workers = std::num::NonZeroUsize::MIN;
+        // These tests speak as 0.11 programs do, and their mix nodes are in no topology.
+        config.link_config = LinkConfig {
+            legacy_peers: LegacyPeers::Allow,
+            open_relay_for_tests: true,
+            ..LinkConfig::default()
+        };
         change(&mut config);
         let reloadable = config.reloadable();
         let gateway = Gateway::bind(config).await.unwrap();

@@ -1,7 +1,7 @@
 //! The configuration file: every key with its default and a comment.
 //!
 //! The sections `mixnode`, `debug` and `verloc` hold the keys that 0.11 programs know, so such a
-//! file is read as it is. Keys of our own stand in `limits`.
+//! file is read as it is. Keys of our own stand in `limits` and `links`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -12,6 +12,7 @@ use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
+use nym_node::links::LinksSection;
 use nym_node::processor::MAX_DELAY;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::PROTOCOL_VERSION;
@@ -42,6 +43,9 @@ pub struct FileConfig {
     /// Bounds of our own.
     #[serde(default)]
     pub limits: LimitsSection,
+    /// With whom the node has links, and whether they may be plain.
+    #[serde(default)]
+    pub links: LinksSection,
     /// Round-trip measurements, which this program does not make yet.
     #[serde(default)]
     pub verloc: VerlocSection,
@@ -235,6 +239,7 @@ impl FileConfig {
             logging: EmptySection::default(),
             debug: DebugSection::default(),
             limits: LimitsSection::default(),
+            links: LinksSection::default(),
             verloc: VerlocSection::default(),
         }
     }
@@ -328,6 +333,7 @@ impl Config {
             http_api_port: node.http_api_port,
             id: node.id.clone(),
             keys: file.key_paths(),
+            link_config: file.links.check(&source)?,
             links: limits.incoming_links,
             listening_ip,
             max_delay: limits.max_delay.get(),
@@ -463,6 +469,7 @@ mod tests {
             ("maximum_connection_buffer_size", "0"),
             ("node_stats_updating_delay", "0"),
             ("replay_packets", "0"),
+            ("legacy_peers", "\"yes\""),
             ("mix_port", "65536"),
         ];
         for (key, value) in wrong {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use nym_node::links::LinksSection;
+
 use super::file::{DebugSection, FileConfig, LimitsSection, MixnodeSection, VerlocSection};
 
 impl FileConfig {
@@ -12,6 +14,7 @@ impl FileConfig {
             render_mixnode(&self.mixnode),
             render_debug(&self.debug),
             render_limits(&self.limits),
+            render_links(&self.links),
             render_verloc(&self.verloc),
         ]
         .join("\n")
@@ -148,6 +151,19 @@ fn render_limits(limits: &LimitsSection) -> String {
         limits.replay_packets,
         limits.replay_age,
     )
+}
+
+fn render_links(links: &LinksSection) -> String {
+    let values = [
+        quoted(&links.legacy_peers),
+        links.known_peers_only.to_string(),
+        links.open_relay_for_tests.to_string(),
+    ];
+    let mut text = String::from("[links]\n");
+    for ((key, comment), value) in LinksSection::COMMENTS.iter().zip(values) {
+        let _ = writeln!(text, "# {comment}\n{key} = {value}");
+    }
+    text
 }
 
 fn render_verloc(verloc: &VerlocSection) -> String {

@@ -4,18 +4,20 @@ use std::net::SocketAddr;
 
 use nym_packet::frame::PacketMode;
 use nym_packet::geometry::PacketSize;
-use nym_packet::keys::PrivateKey;
+use nym_packet::keys::{IdentityKeyPair, PrivateKey};
 use nym_packet::route::{Route, RouteHop};
 use nym_transport::connections::ConnectionsConfig;
+use nym_transport::legacy::LegacyPeers;
 use nym_transport::listener::ListenerLimits;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sphinx::{Delay, Destination, Version};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
+use crate::links::{LinkConfig, Links};
 use crate::processor::MAX_DELAY;
 use crate::replay::ReplayLimits;
 
@@ -57,7 +59,13 @@ impl Bench {
             &mut rng,
         )
         .unwrap();
+        let config = LinkConfig {
+            legacy_peers: LegacyPeers::Allow,
+            ..LinkConfig::default()
+        };
+        let links = Links::new(&IdentityKeyPair::from_seed(&[1; 32]), config);
         let parts = Parts {
+            acceptor: links.node_acceptor(),
             clock,
             connections: Connections::new(ConnectionsConfig::default(), nym_daemon::entropy()),
             counters: counters.clone(),
@@ -220,9 +228,14 @@ async fn a_bad_frame_ends_its_link_and_no_other() {
     let mut bench = Bench::start(Role::mix_node()).await;
     let good = bench.frame(PacketSize::Ack, Duration::ZERO, false);
     let mut bad_link = TcpStream::connect(bench.node).await.unwrap();
-    bad_link.write_all(&[9, 9, 9]).await.unwrap();
-    let mut reader = FrameReader::new(bad_link, ReadTimeouts::default());
-    assert_eq!(reader.next_frame().await.unwrap(), None);
+    let mut bytes = Vec::new();
+    good.encode_into(&mut bytes);
+    bytes.extend([9, 9, 9]);
+    bad_link.write_all(&bytes).await.unwrap();
+    assert_eq!(bench.receive(1).await.len(), 1);
+    // Closed, or reset when the node had not read all of it.
+    assert_eq!(bad_link.read(&mut [0]).await.unwrap_or(0), 0);
+    let good = bench.frame(PacketSize::Ack, Duration::ZERO, false);
     bench.send(&[good]).await;
     assert_eq!(bench.receive(1).await.len(), 1);
     bench.stop().await;

@@ -187,18 +187,6 @@ impl fmt::Display for Side {
     }
 }
 
-/// How many handshakes had one result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandshakeCount {
-    /// Who began.
-    pub side: Side,
-    /// `tls` (with X25519MLKEM768), `tls_classical` (a browser without it), `plain`, or the
-    /// [label](LinkRefusal::label) of a refusal.
-    pub result: &'static str,
-    /// How many, since the start.
-    pub count: u64,
-}
-
 /// Counters of all handshakes of a program; clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Handshakes(Arc<Counters>);
@@ -218,21 +206,14 @@ struct Silence {
 }
 
 impl Handshakes {
-    /// How many handshakes had which result, for all results that occurred.
+    /// How many handshakes of one side had which result, for all results: `tls` (a link with
+    /// X25519MLKEM768), `tls_classical` (a browser without it), `plain`, and the
+    /// [labels](LinkRefusal::label) of refusals.
     #[must_use]
-    pub fn counts(&self) -> Vec<HandshakeCount> {
-        let mut counts = Vec::new();
-        for side in [Side::Accepted, Side::Dialled] {
-            for (result, counter) in LABELS.into_iter().zip(self.counters(side)) {
-                let count = counter.load(Ordering::Relaxed);
-                if count > 0 {
-                    counts.push(HandshakeCount {
-                        side,
-                        result,
-                        count,
-                    });
-                }
-            }
+    pub fn counts(&self, side: Side) -> [(&'static str, u64); LABELS.len()] {
+        let mut counts = LABELS.map(|label| (label, 0));
+        for ((_, count), counter) in counts.iter_mut().zip(self.counters(side)) {
+            *count = counter.load(Ordering::Relaxed);
         }
         counts
     }
@@ -362,7 +343,9 @@ mod tests {
         for refusal in refusals {
             handshakes.record(Side::Accepted, &Err(refusal));
         }
-        assert_eq!(handshakes.counts().len(), labels.len());
+        let counts = handshakes.counts(Side::Accepted);
+        assert_eq!(counts[..3], LABELS.map(|label| (label, 0))[..3]);
+        assert_eq!(counts[3..], LABELS.map(|label| (label, 1))[3..]);
         assert_eq!(handshakes.count(Side::Accepted, "wrong_key"), 1);
         assert_eq!(handshakes.count(Side::Dialled, "wrong_key"), 0);
     }

@@ -9,8 +9,8 @@ use nym_protocol::validator::topology::MixnodeDescriptor;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, SupportedCipherSuite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -264,10 +264,43 @@ async fn a_peer_that_says_nothing_or_stops_halfway_is_cut_off() {
     }
 }
 
+/// A `ClientHello` of TLS 1.2 (RFC 5246, section 7.4.1.2), behind its record and handshake headers.
+fn hello_of_tls_1_2() -> Vec<u8> {
+    let mut hello = vec![3, 3];
+    hello.extend([7; 32]); // random
+    hello.push(0); // no session to resume
+    hello.extend([0, 2, 0xc0, 0x2b]); // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+    hello.extend([1, 0]); // no compression
+    let extensions = [
+        &[0, 10, 0, 4, 0, 2, 0, 29][..], // group x25519
+        &[0, 13, 0, 4, 0, 2, 4, 3],      // ecdsa_secp256r1_sha256
+        &[0, 11, 0, 2, 1, 0],            // uncompressed points
+    ]
+    .concat();
+    hello.extend([0, u8::try_from(extensions.len()).unwrap()]);
+    hello.extend(extensions);
+    let len = u8::try_from(hello.len()).unwrap();
+    [&[0x16, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat()
+}
+
+#[tokio::test]
+async fn tls_1_2_is_refused_by_name() {
+    let policy = policy("allow");
+    for acceptor in [
+        Acceptor::for_nodes(&identity(1), policy.clone(), None),
+        Acceptor::for_clients(&identity(1), policy.clone(), None),
+    ] {
+        let (stream, answer) = say(acceptor, &hello_of_tls_1_2()).await;
+        assert_eq!(stream.unwrap_err(), LinkRefusal::TlsVersion);
+        // A fatal alert, protocol_version.
+        assert_eq!(answer, [0x15, 3, 3, 0, 2, 2, 70]);
+    }
+    assert_eq!(policy.handshakes.count(Side::Accepted, "tls_version"), 2);
+}
+
 /// A TLS client that is not one of ours.
 async fn stranger(
     port: &Port,
-    versions: &[&'static SupportedProtocolVersion],
     suites: Vec<SupportedCipherSuite>,
     groups: Vec<&'static dyn SupportedKxGroup>,
     roots: RootCertStore,
@@ -278,7 +311,7 @@ async fn stranger(
         ..default_provider()
     };
     let config = ClientConfig::builder_with_provider(provider.into())
-        .with_protocol_versions(versions)
+        .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -290,43 +323,33 @@ async fn stranger(
 }
 
 #[tokio::test]
-async fn other_versions_suites_groups_and_certificates_are_each_refused_by_name() {
+async fn other_suites_groups_and_certificates_are_each_refused_by_name() {
     let (one_suite, one_group) = (
         vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
         vec![kx_group::X25519MLKEM768],
     );
     let cases = [
         (
-            &TLS12,
-            vec![cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256],
-            vec![kx_group::X25519],
-            LinkRefusal::TlsVersion,
-        ),
-        (
-            &TLS13,
             vec![cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
             one_group.clone(),
             LinkRefusal::CipherSuite,
         ),
         (
-            &TLS13,
             one_suite.clone(),
             vec![kx_group::X25519],
             LinkRefusal::KeyAgreement,
         ),
-        (&TLS13, one_suite, one_group, LinkRefusal::RawPublicKey),
+        (one_suite, one_group, LinkRefusal::RawPublicKey),
     ];
-    for (version, suites, groups, refusal) in cases {
+    for (suites, groups, refusal) in cases {
         let policy = policy("allow");
         for acceptor in [
             Acceptor::for_nodes(&identity(1), policy.clone(), None),
             Acceptor::for_clients(&identity(1), policy.clone(), None),
         ] {
             let port = Port::new(acceptor).await;
-            let versions = [version];
             let dialled = stranger(
                 &port,
-                &versions,
                 suites.clone(),
                 groups.clone(),
                 RootCertStore::empty(),
@@ -356,8 +379,7 @@ async fn browse(
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let suites = default_provider().cipher_suites;
-    let versions = [&TLS13];
-    let dialled = stranger(port, &versions, suites, vec![group], roots);
+    let dialled = stranger(port, suites, vec![group], roots);
     let (accepted, dialled) = tokio::join!(port.accept(), dialled);
     if accepted.is_ok() {
         dialled.unwrap();
@@ -472,8 +494,34 @@ async fn the_log_says_why_a_peer_was_refused_and_never_who_it_was() {
     for _ in 0..3 {
         let _ = say(strict.clone(), b"GET / HTTP/1.1\r\n\r\n").await;
     }
+    let _ = say(strict.clone(), &hello_of_tls_1_2()).await;
+    let port = Port::new(strict).await;
+    for (suites, groups) in [
+        (
+            vec![cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
+            vec![kx_group::X25519MLKEM768],
+        ),
+        (
+            vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+            vec![kx_group::X25519],
+        ),
+    ] {
+        let dialled = stranger(&port, suites, groups, RootCertStore::empty());
+        let _ = tokio::join!(port.accept(), dialled);
+    }
+    let own = dialling("deny", false);
+    own.peers.update(&topology(&[(9, port.address(), true)]));
+    own.connections.send(port.address(), frame(0)).unwrap();
+    let _ = port.accept().await;
+    while own.connections.counts().dials_failed == 0 {
+        tokio::task::yield_now().await;
+    }
     let text = log.text();
     for line in [
+        "the peer does not offer TLS 1.3",
+        "the peer offers no cipher suite of ours, which is TLS_AES_128_GCM_SHA256",
+        "the peer offers no key agreement of ours, which is X25519MLKEM768",
+        "the peer proves another identity key than its bond names",
         "the peer speaks plain 0.11, and the legacy switch expired on 2026-06-01",
         "the peer speaks plain 0.11, and legacy_peers is \"deny\"",
     ] {

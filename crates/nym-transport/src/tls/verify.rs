@@ -102,7 +102,11 @@ impl ClientCertVerifier for KeyIsKnown {
     ) -> Result<ClientCertVerified, Error> {
         let key = from_spki(end_entity).ok_or_else(unexpected_key)?;
         match &self.0 {
-            Some(peers) if !peers.knows(&key) => Err(unexpected_key()),
+            // It may have just joined; it will try again.
+            Some(peers) if !peers.knows(&key) => {
+                peers.want();
+                Err(unexpected_key())
+            }
             _ => Ok(ClientCertVerified::assertion()),
         }
     }

@@ -1,0 +1,111 @@
+//! Where each program listens, and what it announces.
+//!
+//! Usually everything is at 127.0.0.1, at free ports. 0.11 programs know fewer ports, and a 0.11
+//! node stops when another one announces its host: for them every program has a loopback address
+//! of its own, with the default ports.
+
+use std::net::Ipv4Addr;
+
+use nym_protocol::validator::ValidatorUrl;
+use nym_transport::legacy::LegacyPeers;
+
+use crate::config::Config;
+use crate::tap;
+
+/// Where a 0.11 program asks for the complete lists, whatever it is told (validator.md, section 1).
+const LEGACY_API_PORT: u16 = 8080;
+
+/// Where the validator is asked everything else.
+const LEGACY_REST_PORT: u16 = 1317;
+
+/// The places of one network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    is_legacy: bool,
+    is_tapped: bool,
+}
+
+impl Places {
+    pub(crate) const fn new(config: &Config) -> Self {
+        Self {
+            is_legacy: config.legacy,
+            is_tapped: config.record.is_some(),
+        }
+    }
+
+    /// Whether links may be plain.
+    pub(crate) const fn legacy_peers(self) -> LegacyPeers {
+        if self.is_legacy {
+            LegacyPeers::Allow
+        } else {
+            LegacyPeers::Deny
+        }
+    }
+
+    /// What others reach a program by that listens there.
+    pub(crate) fn announced(self, listening: Ipv4Addr) -> Ipv4Addr {
+        if self.is_tapped {
+            tap::announced(listening)
+        } else {
+            listening
+        }
+    }
+
+    pub(crate) fn place_validator(self, config: &mut nym_validator::Config) {
+        (config.rest_port, config.api_port) = (0, 0);
+        config.listen = Ipv4Addr::LOCALHOST.into();
+        if self.is_legacy {
+            config.listen = Ipv4Addr::new(127, 70, 0, 1).into();
+            (config.rest_port, config.api_port) = (LEGACY_REST_PORT, LEGACY_API_PORT);
+        }
+    }
+
+    /// Tells where the node listens. Nodes are counted from 1.
+    pub(crate) fn place_mixnode(self, number: usize, config: &mut nym_mixnode::Config) -> Ipv4Addr {
+        let ip = self.ip(1, number);
+        config.listening_ip = ip.into();
+        config.announce_host = self.announced(ip).to_string();
+        config.link_config.legacy_peers = self.legacy_peers();
+        config.link_config.announce_tls = !self.is_legacy;
+        if self.is_legacy {
+            config.mix_port = nym_mixnode::config::MIX_PORT_DEFAULT;
+            config.http_api_port = nym_mixnode::config::HTTP_API_PORT_DEFAULT;
+            config.verloc_port = nym_mixnode::config::VERLOC_PORT_DEFAULT;
+        }
+        ip
+    }
+
+    /// Tells where the gateway listens. Gateways are counted from 1.
+    pub(crate) fn place_gateway(self, number: usize, config: &mut nym_gateway::Config) -> Ipv4Addr {
+        let ip = self.ip(2, number);
+        config.listening_ip = ip.into();
+        config.announce_host = self.announced(ip).to_string();
+        config.link_config.legacy_peers = self.legacy_peers();
+        config.link_config.announce_tls = !self.is_legacy;
+        if self.is_legacy {
+            config.mix_port = nym_gateway::config::MIX_PORT_DEFAULT;
+            config.clients_port = nym_gateway::config::CLIENTS_PORT_DEFAULT;
+        }
+        ip
+    }
+
+    fn ip(self, kind: u8, number: usize) -> Ipv4Addr {
+        match u8::try_from(number) {
+            Ok(number) if self.is_legacy => Ipv4Addr::new(127, 70, kind, number),
+            // The command line allows for 150 nodes of a kind at most.
+            _ => Ipv4Addr::LOCALHOST,
+        }
+    }
+}
+
+/// What a person needs to start a 0.11 program in the network.
+pub(crate) fn how_to_join(validator: &ValidatorUrl) -> String {
+    let contract = nym_client::config::MIXNET_CONTRACT_DEFAULT;
+    let url = validator.to_string();
+    let url = url.trim_end_matches('/');
+    format!(
+        "All links are plain, as in the 0.11 network. Its programs join with\n\n  \
+         --validators {url} --mixnet-contract {contract}\n\n\
+         and a node with --host and an address of its own, such as 127.70.3.1.\n"
+    )
+}
