@@ -3,6 +3,11 @@
 //! `nym-localnet --record` puts a recording proxy between all programs. What it recorded is read
 //! here as TLS records (RFC 8446, section 5.1), or as what it is if it is no TLS.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the builders of a test fail by panicking, as it does"
+)]
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;

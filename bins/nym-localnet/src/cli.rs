@@ -14,8 +14,9 @@ use nym_daemon::shutdown::Shutdown;
 use tokio::time::Instant;
 
 use crate::config::{Config, HELLO_TIMEOUT};
+use crate::error::LocalnetError;
 use crate::hello::{Greeting, HelloError};
-use crate::network::{Localnet, LocalnetError};
+use crate::network::Localnet;
 use crate::report;
 
 /// A complete private mixnet in one process

@@ -16,9 +16,11 @@ pub mod config;
 pub mod hello;
 pub mod report;
 
+mod error;
 mod network;
 mod places;
 mod tap;
 
 pub use crate::config::Config;
-pub use crate::network::{Localnet, LocalnetError};
+pub use crate::error::LocalnetError;
+pub use crate::network::Localnet;

@@ -33,7 +33,7 @@ pub fn render(file: &FileConfig) -> String {
 }
 
 /// Every section with its entries.
-pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>); 7] {
+pub(super) fn sections(file: &FileConfig) -> [(&'static str, Vec<Entry<'static>>); 8] {
     [
         ("client", client_entries(&file.client)),
         ("socket", socket_entries(&file.socket)),

@@ -52,7 +52,10 @@ pub(crate) fn init(home: &Path) {
     let text = std::fs::read_to_string(&file).unwrap();
     let text = text
         .replace("legacy_peers = \"deny\"", "legacy_peers = \"allow\"")
-        .replace("open_relay_for_tests = false", "open_relay_for_tests = true");
+        .replace(
+            "open_relay_for_tests = false",
+            "open_relay_for_tests = true",
+        );
     std::fs::write(&file, text).unwrap();
 }
 
