@@ -33,7 +33,7 @@ use crate::{Load, LoadError};
         nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --plain               a 0.11 node\n  \
         nym-loadgen … --rate 1000 --mean-delay 50ms --pid 4711\n  \
         nym-loadgen … --waiting 1000000 --rate 20000 --mean-delay 50ms\n  \
-        nym-loadgen gateway --clients-at 127.0.0.1:9000 --identity 6Xq… \\\n      \
+        nym-loadgen gateway --clients-at 127.0.0.1:9000 --identity-key 6Xq… \\\n      \
         --packets-at 127.0.0.1:1789 --sphinx-key 8uM… --pid 4712\n\n\
         Exit status: 0 measured, 1 failure, 2 usage"
 )]
@@ -127,7 +127,7 @@ pub struct GatewayArgs {
 
     /// The gateway's identity key, in base58
     #[arg(long, value_name = "KEY")]
-    pub identity: IdentityPublicKey,
+    pub identity_key: IdentityPublicKey,
 
     /// Address at which the gateway takes packets
     #[arg(long, value_name = "IP:PORT")]
@@ -182,7 +182,7 @@ impl From<GatewayArgs> for Crowd {
     fn from(args: GatewayArgs) -> Self {
         Self {
             clients_at: args.clients_at,
-            identity: args.identity,
+            identity: args.identity_key,
             packets_at: args.packets_at,
             sphinx_key: args.sphinx_key,
             clients: args.clients,
@@ -268,11 +268,11 @@ fn explain(error: &LoadError) -> Failure {
 fn explain_crowd(error: &CrowdError) -> Failure {
     let advice = match error {
         CrowdError::Client { .. } => {
-            "check --clients-at and --identity, and what the gateway allows one address: more \
+            "check --clients-at and --identity-key, and what the gateway allows one address: more \
              --sources"
         }
         CrowdError::Connect { .. } => "check that the gateway runs, and --packets-at",
-        CrowdError::Link(_) => "check --identity; a gateway without TLS needs --plain",
+        CrowdError::Link(_) => "check --identity-key; a gateway without TLS needs --plain",
         CrowdError::OpenFiles { .. } => {
             "raise the hard limit (ulimit -Hn), or take fewer --clients"
         }
@@ -317,7 +317,7 @@ mod tests {
             .public_key()
             .to_string();
         let mut line = vec!["nym-loadgen", "gateway", "--clients-at", "127.0.0.1:9000"];
-        line.extend(["--packets-at", "127.0.0.1:1789", "--identity", &key]);
+        line.extend(["--packets-at", "127.0.0.1:1789", "--identity-key", &key]);
         assert!(Cli::try_parse_from(&line).is_err());
         line.extend(["--sphinx-key", "11111111111111111111111111111111"]);
         let Some(Command::Gateway(args)) = Cli::try_parse_from(&line).unwrap().command else {
