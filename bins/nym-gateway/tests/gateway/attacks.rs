@@ -4,6 +4,9 @@
 use std::time::Duration;
 
 use nym_gateway::{Config, Rate};
+use nym_packet::address::HopAddress;
+use nym_packet::frame::PacketMode;
+use nym_packet::mix_packet::MixPacket;
 use nym_protocol::gateway::control::{ClientControl, HandshakeMessage};
 use nym_protocol::gateway::gateway_session::MESSAGE_LEN_MAX;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -347,6 +350,28 @@ async fn g9_message_of_a_mebibyte_is_answered_and_a_longer_one_ends_the_connecti
     let header = header(0x82, MESSAGE_LEN_MAX + 1);
     wire.stream.write_all(&header).await.unwrap();
     assert_eq!(wire.next().await, Answer::Close(TOO_LONG));
+}
+
+#[tokio::test]
+async fn g13_next_hop_that_is_in_no_topology_is_not_dialled() {
+    let closed = |config: &mut Config| config.link_config.open_relay_for_tests = false;
+    let gateway = Running::start_with(closed).await;
+    let mut stranger = NextHop::start().await;
+    let mut session = Client::new().log_in(&gateway.contact).await.unwrap();
+    let address = HopAddress::new(stranger.address());
+    let packet = MixPacket::new(PacketMode::Mix, address, vec![5; 2413]).unwrap();
+    // That it took the packet is confirmed, as on the wire of 0.11, before it knows more.
+    session.send(&packet).await;
+    let refused = "nym_node_frames_dropped_total{reason=\"address_refused\"} 1";
+    let counted = async {
+        while !gateway.page("/metrics").await.1.contains(refused) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = soon("the packet is dropped and counted", counted) => {}
+        frame = stranger.next_frame() => panic!("{frame:?} reached a stranger"),
+    }
 }
 
 #[tokio::test]
