@@ -21,6 +21,7 @@ use nym_protocol::ws::WsMessage;
 use nym_transport::connections::{Connections, ConnectionsConfig, SendError};
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::legacy::LegacyPeers;
+use nym_transport::peers::Peers;
 use nym_transport::websocket::{Incoming, WebSocket, WebSocketLimits};
 use sphinx::{Delay, Destination, Hop, Version};
 use tempfile::TempDir;
@@ -57,6 +58,8 @@ pub(crate) struct Running {
     pub(crate) contact: Contact,
     pub(crate) control: GatewayControl,
     pub(crate) reloadable: Reloadable,
+    /// The nodes that the gateway knows.
+    pub(crate) peers: Peers,
     shutdown: CancellationToken,
     task: JoinSet<Result<(), GatewayError>>,
     directory: TempDir,
@@ -91,6 +94,7 @@ impl Running {
             sphinx_key: gateway.sphinx_key(),
         };
         let control = gateway.control();
+        let peers = gateway.peers();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(gateway.run(shutdown.clone()));
@@ -98,6 +102,7 @@ impl Running {
             contact,
             control,
             reloadable,
+            peers,
             shutdown,
             task,
             directory,

@@ -509,6 +509,7 @@ async fn the_log_says_why_a_peer_was_refused_and_never_who_it_was() {
         let dialled = stranger(&port, suites, groups, RootCertStore::empty());
         let _ = tokio::join!(port.accept(), dialled);
     }
+    let port = Port::new(Acceptor::for_nodes(&identity(1), policy("deny"), None)).await;
     let own = dialling("deny", false);
     own.peers.update(&topology(&[(9, port.address(), true)]));
     own.connections.send(port.address(), frame(0)).unwrap();
