@@ -13,7 +13,7 @@ use super::network::{Client, Contact, soon};
 /// The frame's first byte: it is the last of its message, and text (RFC 6455, section 5.2).
 const TEXT: u8 = 0x81;
 /// The same, and binary.
-const BINARY: u8 = 0x82;
+pub(crate) const BINARY: u8 = 0x82;
 /// The same, and a close frame.
 const CLOSE: u8 = 0x88;
 
