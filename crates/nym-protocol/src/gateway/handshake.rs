@@ -18,6 +18,10 @@
 //!
 //! Both sides skip everything that is not a [`HandshakeMessage`] while they wait, and a side that
 //! fails tells the other why, unless it was the other that failed.
+//!
+//! An X or Y of low order would make the secret 32 zero bytes whatever the other key is, so that
+//! everybody knew the keys. Both sides refuse it, although the 0.11 programs do not; those never
+//! send one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -98,6 +102,10 @@ pub enum HandshakeError {
     /// The gateway reported a failure without a reason (message 4 is 0).
     #[error("unknown handshake failure")]
     Unknown,
+    /// The other side's ephemeral key has low order, which makes the shared secret zero. Our own
+    /// text: the network has no word for it.
+    #[error("received ephemeral key of low order")]
+    WeakKey,
     /// The other side gave up.
     #[error("error on the remote: {message}")]
     Remote {
@@ -173,7 +181,7 @@ impl ClientHandshake {
             .try_into()
             .map_err(|_| HandshakeError::MalformedResponse)?;
         let theirs = PublicKey::from_bytes(*theirs);
-        let keys = SharedKeys::derive(&self.ephemeral.diffie_hellman(&theirs));
+        let keys = agree(&self.ephemeral, &theirs)?;
         let ours = self.ephemeral.public_key();
         verify_material(&keys, &self.gateway, &theirs, &ours, material)?;
         let data = sign_material(&keys, &self.identity, &ours, &theirs);
@@ -213,7 +221,7 @@ impl GatewayHandshake {
     /// # Errors
     ///
     /// [`HandshakeError::MalformedRequest`] unless `data` is a valid identity key (32 bytes) and
-    /// an ephemeral key (32 bytes).
+    /// an ephemeral key (32 bytes); [`HandshakeError::WeakKey`] if the latter has low order.
     pub fn accept<R>(
         identity: &IdentityKeyPair,
         data: &[u8],
@@ -233,7 +241,7 @@ impl GatewayHandshake {
         let theirs = PublicKey::from_bytes(theirs);
         let ephemeral = PrivateKey::generate(rng);
         let ours = ephemeral.public_key();
-        let keys = SharedKeys::derive(&ephemeral.diffie_hellman(&theirs));
+        let keys = agree(&ephemeral, &theirs)?;
         let mut data = ours.as_bytes().to_vec();
         data.extend_from_slice(&sign_material(&keys, identity, &ours, &theirs));
         let handshake = Self {
@@ -285,6 +293,15 @@ impl fmt::Debug for GatewayHandshake {
             .debug_struct("GatewayHandshake")
             .finish_non_exhaustive()
     }
+}
+
+/// The keys of both sides. Whether the secret is zero is asked in constant time.
+fn agree(own: &PrivateKey, theirs: &PublicKey) -> Result<SharedKeys, HandshakeError> {
+    let secret = own.diffie_hellman(theirs);
+    if !secret.is_contributory() {
+        return Err(HandshakeError::WeakKey);
+    }
+    Ok(SharedKeys::derive(&secret))
 }
 
 /// The encrypted signature of one side over both ephemeral keys, its own first: 64 bytes.
@@ -401,6 +418,49 @@ mod tests {
             server.handle_text(&third),
             Progress::Failed { .. }
         ));
+    }
+
+    /// The encodings of points of small order on the curve and its twist: 0, 1, two of order 8,
+    /// p - 1, and those of 0 and 1 that are not reduced (Curve25519 as RFC 7748, section 5, reads
+    /// it, which ignores the top bit).
+    const LOW_ORDER: [&str; 7] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    ];
+
+    #[test]
+    fn g12_key_that_makes_the_secret_zero_is_refused_by_both_sides() {
+        for point in LOW_ORDER {
+            let point = hex::decode(point).unwrap();
+            let Parties {
+                mut client,
+                gateway,
+                first,
+                mut rng,
+            } = parties();
+            let forged = [&first[..KEY_LEN], &point].concat();
+            let refused = GatewayHandshake::accept(&gateway, &forged, &mut rng).err();
+            assert_eq!(refused, Some(HandshakeError::WeakKey), "{point:?}");
+
+            // An impostor without the gateway's key could do no better than this.
+            let data = [&point[..], &[7; SIGNATURE_LEN]].concat();
+            let second = HandshakeMessage::HandshakePayload { data };
+            let Progress::Failed {
+                send: Some(told),
+                error,
+            } = client.handle_text(&second.to_text())
+            else {
+                panic!("{point:?} is a key")
+            };
+            assert_eq!(error, HandshakeError::WeakKey, "{point:?}");
+            let message = "received ephemeral key of low order".to_owned();
+            assert_eq!(told, HandshakeMessage::HandshakeError { message });
+        }
     }
 
     #[test]
