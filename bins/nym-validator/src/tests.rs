@@ -465,6 +465,16 @@ async fn operator_sees_what_is_counted_and_when_the_validator_is_ready() {
     assert_eq!(status, StatusCode::OK);
     let (status, _) = validator.announce(&announcement).await;
     assert_eq!(status, StatusCode::CONFLICT);
+    let again = mixnode_announcement(1, "10.0.0.1", unix_time_secs() + 1);
+    let (status, _) = validator.announce(&again).await;
+    assert_eq!(status, StatusCode::OK);
+    let gateway = gateway_announcement(2, unix_time_secs());
+    let (status, _) = validator.announce(&gateway).await;
+    assert_eq!(status, StatusCode::OK);
+    let query = Query::LayerDistribution {}.to_base64();
+    validator
+        .get(&format!("/wasm/contract/c/smart/{query}?encoding=base64"))
+        .await;
     for path in ["/v1/mixnodes", "//v1/gateways", "/v1/mixnodes", "/nothing"] {
         validator.get(path).await;
     }
@@ -472,13 +482,13 @@ async fn operator_sees_what_is_counted_and_when_the_validator_is_ready() {
     assert_eq!(status, StatusCode::OK);
     for line in [
         "nym_validator_nodes{kind=\"mixnode\"} 1",
-        "nym_validator_nodes{kind=\"gateway\"} 0",
-        "nym_validator_announcements_total{result=\"new\"} 1",
-        "nym_validator_announcements_total{result=\"renewed\"} 0",
+        "nym_validator_nodes{kind=\"gateway\"} 1",
+        "nym_validator_announcements_total{result=\"new\"} 2",
+        "nym_validator_announcements_total{result=\"renewed\"} 1",
         "nym_validator_announcements_total{result=\"refused\"} 1",
         "nym_validator_requests_total{document=\"mixnodes\"} 2",
         "nym_validator_requests_total{document=\"gateways\"} 1",
-        "nym_validator_requests_total{document=\"query\"} 0",
+        "nym_validator_requests_total{document=\"query\"} 1",
         "nym_validator_requests_total{document=\"refused\"} 2",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in {page}");

@@ -71,7 +71,6 @@ impl NodeMetrics {
                 ("address_refused", links.dropped_address_refused),
                 ("memory_full", links.dropped_memory_full),
                 ("queue_full", links.dropped_queue_full),
-                ("stopped", links.dropped_stopped),
                 ("too_many_connections", links.dropped_too_many_connections),
                 ("unreachable", links.dropped_unreachable),
             ],

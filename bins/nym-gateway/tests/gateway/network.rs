@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,74 @@ pub(crate) const MESSAGE_LEN: usize = 1643;
 
 /// Bytes of an acknowledgement packet.
 pub(crate) const ACK_LEN: usize = 386;
+
+/// Members of the page `/clients`, and the numbers of the page `/metrics` that tell the same.
+pub(crate) const COUNTS: [(&str, &str); 22] = [
+    ("acks_released", "nym_gateway_acks_total"),
+    ("clients_connected", "nym_gateway_clients_connected"),
+    ("clients_online", "nym_gateway_clients_online"),
+    ("clients_pinged", "nym_gateway_pings_total"),
+    ("clients_silent", "nym_gateway_silent_clients_total"),
+    (
+        "connections_accepted",
+        "nym_gateway_connections_total{result=\"accepted\"}",
+    ),
+    (
+        "connections_refused",
+        "nym_gateway_connections_total{result=\"refused\"}",
+    ),
+    ("logins", "nym_gateway_logins_total{result=\"granted\"}"),
+    (
+        "logins_denied",
+        "nym_gateway_logins_total{result=\"denied\"}",
+    ),
+    (
+        "logins_refused",
+        "nym_gateway_logins_total{result=\"refused\"}",
+    ),
+    (
+        "logins_replayed",
+        "nym_gateway_logins_total{result=\"replayed\"}",
+    ),
+    (
+        "logins_throttled",
+        "nym_gateway_logins_total{result=\"throttled\"}",
+    ),
+    (
+        "messages_displaced",
+        "nym_gateway_messages_total{outcome=\"displaced\"}",
+    ),
+    (
+        "messages_expired",
+        "nym_gateway_messages_total{outcome=\"expired\"}",
+    ),
+    (
+        "messages_failed",
+        "nym_gateway_messages_total{outcome=\"failed\"}",
+    ),
+    (
+        "messages_pushed",
+        "nym_gateway_messages_total{outcome=\"pushed\"}",
+    ),
+    (
+        "messages_refused_full",
+        "nym_gateway_messages_total{outcome=\"refused_full\"}",
+    ),
+    (
+        "messages_refused_unknown",
+        "nym_gateway_messages_total{outcome=\"refused_unknown\"}",
+    ),
+    (
+        "messages_stored",
+        "nym_gateway_messages_total{outcome=\"stored\"}",
+    ),
+    (
+        "messages_taken",
+        "nym_gateway_messages_total{outcome=\"taken\"}",
+    ),
+    ("packets_from_clients", "nym_gateway_packets_total"),
+    ("reads_held_back", "nym_gateway_reads_held_back_total"),
+];
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future)
@@ -123,6 +192,12 @@ impl Running {
 
     /// Stops the gateway and starts another one with its files.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| ()).await
+    }
+
+    /// The same, and does something to the database meanwhile.
+    pub(crate) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
+        let database = self.database();
         let Self {
             shutdown,
             mut task,
@@ -132,13 +207,18 @@ impl Running {
         shutdown.cancel();
         let ended = soon("the gateway stops", task.join_next()).await;
         ended.unwrap().unwrap().unwrap();
+        change(&database);
         Self::start_in(directory, |_| ()).await
+    }
+
+    /// The file that another process may look into.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.directory.path().join("gateway.sqlite")
     }
 
     /// Waits until so many messages are stored.
     pub(crate) async fn stored(&self, count: u64) {
-        let database = self.directory.path().join("gateway.sqlite");
-        let inspector = Inspector::open(&database).unwrap();
+        let inspector = Inspector::open(&self.database()).unwrap();
         let reached = async {
             while inspector.stats().unwrap().messages != count {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -147,15 +227,32 @@ impl Running {
         soon("the inboxes hold so many messages", reached).await;
     }
 
-    /// A member of the page `/clients`.
-    pub(crate) async fn count(&self, name: &str) -> u64 {
-        let url = format!("http://{}/clients", self.contact.addresses.http.unwrap());
-        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-        let page: serde_json::Value = serde_json::from_str(&text).unwrap();
-        page[name].as_u64().unwrap()
+    /// A number of the page `/metrics`.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let (_, page) = self.page("/metrics").await;
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("no {name} in {page}"));
+        value.parse().unwrap()
     }
 
-    /// Waits until a member of the page `/clients` is as wanted.
+    /// Waits until a number of the page `/metrics` is as wanted.
+    pub(crate) async fn until_metric(&self, name: &str, is_wanted: impl Fn(u64) -> bool) {
+        let reached = async {
+            while !is_wanted(self.metric(name).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon(name, reached).await;
+    }
+
+    /// The number of the page `/metrics` that tells the same as a member of the page `/clients`.
+    pub(crate) async fn count(&self, name: &str) -> u64 {
+        let (_, metric) = COUNTS.iter().find(|(member, _)| *member == name).unwrap();
+        self.metric(metric).await
+    }
+
+    /// Waits until such a number is as wanted.
     pub(crate) async fn until(&self, name: &str, is_wanted: impl Fn(u64) -> bool) {
         let reached = async {
             while !is_wanted(self.count(name).await) {
@@ -198,6 +295,17 @@ impl Client {
 
     /// Registers the first time and authenticates from then on.
     pub(crate) async fn log_in(&mut self, gateway: &Contact) -> Result<Session, Refusal> {
+        let url = format!("ws://{}", gateway.addresses.clients);
+        let socket = WebSocket::dial(&url, WebSocketLimits::default()).await;
+        self.log_in_over(socket.unwrap(), gateway).await
+    }
+
+    /// The same over a connection that has been made.
+    pub(crate) async fn log_in_over(
+        &mut self,
+        socket: WebSocket,
+        gateway: &Contact,
+    ) -> Result<Session, Refusal> {
         let login = match &self.keys {
             None => ClientLogin::Registration {
                 identity: Arc::clone(&self.identity),
@@ -208,10 +316,6 @@ impl Client {
                 keys: Arc::clone(keys),
             },
         };
-        let url = format!("ws://{}", gateway.addresses.clients);
-        let socket = WebSocket::dial(&url, WebSocketLimits::default())
-            .await
-            .unwrap();
         let session = ClientSession::new(login, Timestamp::ZERO, &mut nym_daemon::entropy());
         let mut session = Session { socket, session };
         match session.event("the login is answered").await {
@@ -374,6 +478,12 @@ impl LastMixNode {
     ) -> Result<(), SendError> {
         let frame = self.frame(recipient, ack, message);
         self.links.send(self.gateway.addresses.mix, frame)
+    }
+
+    /// Sends a packet, whatever it is, once the link has room for it.
+    pub(crate) async fn send_packet(&self, packet: Vec<u8>) {
+        let frame = Frame::new(PacketMode::Mix, packet).unwrap();
+        self.forward(frame).await;
     }
 
     /// Sends a frame, once the link has room for it.
