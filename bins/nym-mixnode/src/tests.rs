@@ -57,7 +57,7 @@ fn only_another_identity_at_the_same_host_and_port_is_a_rival() {
 }
 
 #[tokio::test]
-async fn a_node_without_a_validator_serves_its_pages_and_stops() {
+async fn g15_a_node_without_a_validator_serves_its_pages_and_stops() {
     let dir = tempfile::tempdir().unwrap();
     let node = Mixnode::bind(config(dir.path())).await.unwrap();
     let Addresses { http, mix } = node.addresses();

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_publishes_the_window_and_adds_it_to_the_sum() {
+    fn g14_an_update_publishes_the_window_and_adds_it_to_the_sum_of_drops_too() {
         let mut stats = NodeStats::new(START);
         stats.record_received(3);
         stats.record_sent(hop(1));

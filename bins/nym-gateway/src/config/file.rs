@@ -791,7 +791,7 @@ mod tests {
     }
 
     #[test]
-    fn values_without_sense_are_named_with_their_line() {
+    fn g15_values_without_sense_are_named_with_their_line() {
         let text = file().render();
         for (from, to, problem) in [
             ("\"0.11.0\"", "\"0.12.0\"", "`gateway.version` is 0.12.0"),

@@ -4,18 +4,21 @@
 use std::time::Duration;
 
 use nym_gateway::{Config, Rate};
+use nym_node::links::LinkConfig;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::PacketMode;
 use nym_packet::mix_packet::MixPacket;
 use nym_protocol::gateway::control::{ClientControl, HandshakeMessage};
 use nym_protocol::gateway::gateway_session::MESSAGE_LEN_MAX;
 use nym_protocol::validator::Topology;
+use nym_transport::websocket::{DialError, WebSocket, WebSocketLimits};
+use rusqlite::Connection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::network::{Client, LastMixNode, NextHop, Running, message, soon};
-use super::wire::{Answer, Wire, header, login};
+use super::network::{Client, LastMixNode, NextHop, Running, Session, message, soon};
+use super::wire::{Answer, BINARY, Wire, header, login};
 
 /// RFC 6455, section 7.4.1: what the peer does is not allowed.
 const POLICY: u16 = 1008;
@@ -37,6 +40,28 @@ fn error(message: &str) -> Answer {
 /// A count in an hour, so that no pause of a busy machine fills the bucket again.
 fn hourly(count: u32) -> Rate {
     Rate::new(count, Duration::from_secs(3600), count)
+}
+
+#[tokio::test]
+async fn g1_client_link_is_encrypted_unless_the_legacy_switch_is_on() {
+    let secure = |config: &mut Config| config.link_config = LinkConfig::default();
+    let gateway = Running::start_with(secure).await;
+    let url = format!("ws://{}", gateway.contact.addresses.clients);
+    let plain = WebSocket::dial(&url, WebSocketLimits::default()).await;
+    assert!(matches!(plain, Err(DialError::Handshake { .. })));
+    let accepted = "nym_node_handshakes_accepted_total";
+    let refused = format!("{accepted}{{result=\"legacy_denied\"}}");
+    gateway.until_metric(&refused, |count| count == 1).await;
+
+    let identity = gateway.contact.identity;
+    let socket = WebSocket::dial_tls(&url, identity, WebSocketLimits::default()).await;
+    let mut alice = Client::new();
+    let session = alice.log_in_over(socket.unwrap(), &gateway.contact).await;
+    assert!(session.is_ok());
+    let encrypted = format!("{accepted}{{result=\"tls\"}}");
+    assert_eq!(gateway.metric(&encrypted).await, 1);
+    let plain = format!("{accepted}{{result=\"plain\"}}");
+    assert_eq!(gateway.metric(&plain).await, 0);
 }
 
 #[tokio::test]
@@ -185,6 +210,37 @@ async fn g5_login_that_is_cut_off_leaves_nobody_online() {
 }
 
 #[tokio::test]
+async fn g6_messages_outlive_a_login_that_breaks() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::registered(&gateway.contact).await;
+    gateway.until("clients_online", |count| count == 0).await;
+    for number in 0..3 {
+        mix.send(&alice, number);
+        assert_eq!(acks.ack().await, number);
+    }
+    for number in 1..=5 {
+        let mut wire = Wire::log_in(&gateway.contact, &alice, [number; 16]).await;
+        if number > 2 {
+            // It hears that it is logged in, and reads a push as well, but answers no ping.
+            assert_eq!(wire.next().await, granted());
+        }
+        if number > 4 {
+            assert_eq!(wire.next().await, Answer::Other(BINARY));
+        }
+        wire.stream.set_zero_linger().unwrap();
+        drop(wire);
+    }
+    gateway.until("clients_online", |count| count == 0).await;
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    for number in 0..3 {
+        assert_eq!(session.push().await, message(number));
+    }
+    session.reading(gateway.stored(0)).await;
+}
+
+#[tokio::test]
 async fn g7_empty_plaintext_frame_is_answered_and_the_connection_goes_on() {
     let gateway = Running::start().await;
     let alice = Client::registered(&gateway.contact).await;
@@ -214,6 +270,26 @@ async fn g7_frame_of_32_bytes_is_answered_before_and_after_the_login() {
     assert_eq!(wire.next().await, error("the request is too short"));
     wire.send_binary(&[]).await;
     assert_eq!(wire.next().await, error("the request is too short"));
+}
+
+#[tokio::test]
+async fn g8_message_that_nobody_has_is_not_acknowledged() {
+    let gateway = Running::start_with(|config| config.quotas.messages_per_client_max = 1).await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let alice = Client::registered(&gateway.contact).await;
+    let bob = Client::registered(&gateway.contact).await;
+    gateway.until("clients_online", |count| count == 0).await;
+    // Of a stranger; of a client whose inbox is empty, and then full.
+    mix.send(&Client::new(), 1);
+    mix.send(&alice, 2);
+    mix.send(&alice, 3);
+    mix.send(&bob, 4);
+    assert_eq!(acks.ack().await, 2);
+    assert_eq!(acks.ack().await, 4);
+    assert_eq!(gateway.count("messages_refused_unknown").await, 1);
+    assert_eq!(gateway.count("messages_refused_full").await, 1);
+    assert_eq!(gateway.count("acks_released").await, 2);
 }
 
 #[tokio::test]
@@ -353,6 +429,59 @@ async fn g9_message_of_a_mebibyte_is_answered_and_a_longer_one_ends_the_connecti
     assert_eq!(wire.next().await, Answer::Close(TOO_LONG));
 }
 
+/// Sends messages to a client that is online until one of them was not stored.
+async fn until_live(gateway: &Running, mix: &LastMixNode, acks: &mut NextHop, to: Online<'_>) {
+    let Online(client, session) = to;
+    let taken = gateway.count("messages_taken").await;
+    while gateway.count("messages_taken").await == taken {
+        deliver(mix, acks, Online(client, session), 0).await;
+    }
+}
+
+/// A client and its connection.
+struct Online<'a>(&'a Client, &'a mut Session);
+
+/// Sends a message, and waits until it is pushed and acknowledged.
+async fn deliver(mix: &LastMixNode, acks: &mut NextHop, to: Online<'_>, number: u8) {
+    let Online(client, session) = to;
+    mix.send(client, number);
+    assert_eq!(session.push().await, message(number));
+    while session.reading(acks.ack()).await != number {}
+}
+
+#[tokio::test]
+async fn g10_login_that_takes_long_holds_up_no_delivery() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let bob = Client::registered(&gateway.contact).await;
+    let database = Connection::open(gateway.database()).unwrap();
+    // The login gives up after two seconds. On a machine that is busy with other things that may
+    // be too short for the messages; not ten times.
+    for attempt in 1..=10 {
+        let mut alice = Client::new();
+        let mut session = alice.log_in(&gateway.contact).await.unwrap();
+        until_live(&gateway, &mix, &mut acks, Online(&alice, &mut session)).await;
+        database.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut slow = Wire::log_in(&gateway.contact, &bob, [attempt; 16]).await;
+        let delivered = async {
+            for number in 1..=20 {
+                let number = attempt * 20 + number;
+                deliver(&mix, &mut acks, Online(&alice, &mut session), number).await;
+            }
+        };
+        let is_delivered = tokio::select! {
+            () = delivered => true,
+            _ = slow.next() => false,
+        };
+        database.execute_batch("ROLLBACK").unwrap();
+        if is_delivered {
+            return;
+        }
+    }
+    panic!("messages waited for a login, time and again");
+}
+
 #[tokio::test]
 async fn g13_next_hop_that_is_in_no_topology_is_not_dialled() {
     let closed = |config: &mut Config| config.link_config.open_relay_for_tests = false;
@@ -375,6 +504,8 @@ async fn g13_next_hop_that_is_in_no_topology_is_not_dialled() {
         () = soon("the packet is dropped and counted", counted) => {}
         frame = stranger.next_frame() => panic!("{frame:?} reached a stranger"),
     }
+    let refused = "nym_node_handshakes_dialled_total{result=\"not_in_topology\"}";
+    assert_eq!(gateway.metric(refused).await, 1);
 }
 
 #[tokio::test]
@@ -385,4 +516,24 @@ async fn g15_gateway_starts_without_its_validator() {
     };
     let gateway = Running::start_with(nowhere).await;
     Client::new().log_in(&gateway.contact).await.unwrap();
+}
+
+#[tokio::test]
+async fn g16_client_is_online_as_soon_as_its_login_is_answered() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    for number in 0..10 {
+        // Whether it registers or returns, and with nothing stored for it ever.
+        let mut alice = Client::new();
+        for _ in 0..2 {
+            let mut session = alice.log_in(&gateway.contact).await.unwrap();
+            assert_eq!(gateway.count("clients_online").await, 1);
+            deliver(&mix, &mut acks, Online(&alice, &mut session), number).await;
+            session.reading(gateway.stored(0)).await;
+            drop(session);
+            gateway.until("clients_online", |count| count == 0).await;
+        }
+    }
+    assert_eq!(gateway.count("messages_refused_unknown").await, 0);
 }

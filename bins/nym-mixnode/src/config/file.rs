@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_named_with_their_line() {
+    fn g15_values_that_make_no_sense_are_named_with_their_line() {
         let wrong = [
             ("version", "\"0.10.0\""),
             ("listening_address", "\"localhost\""),

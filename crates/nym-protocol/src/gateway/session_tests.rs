@@ -178,7 +178,7 @@ fn registered_client_comes_back_sends_and_receives() {
 }
 
 #[test]
-fn client_learns_that_a_completed_handshake_was_not_a_registration() {
+fn g11_client_learns_that_a_completed_handshake_was_not_a_registration() {
     let mut gateway = Gateway::new();
     gateway.register(&alice());
     gateway.reconnect();

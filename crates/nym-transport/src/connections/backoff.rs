@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_never_wraps() {
+    fn g14_the_wait_never_wraps() {
         let mut rng = StdRng::seed_from_u64(2);
         for maximum in [Duration::from_secs(300), Duration::MAX / 4] {
             let mut backoff = Backoff::new(Duration::from_secs(10), maximum);

@@ -404,7 +404,7 @@ async fn the_number_of_next_hops_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_kind_of_failure_backs_off() {
+async fn g14_every_kind_of_failure_backs_off() {
     let kinds = [
         io::ErrorKind::ConnectionRefused,
         io::ErrorKind::HostUnreachable,
