@@ -31,6 +31,7 @@ mod address_policy;
 mod backoff;
 mod counts;
 mod link;
+mod postponed;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -58,6 +59,7 @@ use crate::tls::LinkRefusal;
 
 pub use crate::connections::address_policy::AddressPolicy;
 pub use crate::connections::counts::ConnectionCounts;
+pub use crate::connections::postponed::{Postponed, Unsent};
 
 /// A silent peer is asked whether it still lives after so long.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -203,6 +205,32 @@ impl Connections {
         let outcome = self.queue(next_hop, frame).map_err(SendError::from);
         self.shared.counters.count_queued(outcome);
         outcome
+    }
+
+    /// Like [`send`](Self::send), but gives a frame back that finds its next hop's queue full:
+    /// whoever can wait without holding up anything else calls [`Postponed::send_within`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unsent`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn try_send(&self, next_hop: SocketAddr, frame: Frame) -> Result<(), Unsent> {
+        let outcome = match self.queue(next_hop, frame) {
+            Err(Unqueued::Full { queue, frame, .. }) => {
+                return Err(Unsent::Postponed(Postponed {
+                    next_hop,
+                    frame: Some(frame),
+                    queue,
+                    shared: Arc::clone(&self.shared),
+                }));
+            }
+            outcome => outcome.map_err(SendError::from),
+        };
+        self.shared.counters.count_queued(outcome);
+        outcome.map_err(Unsent::Dropped)
     }
 
     /// Like [`send`](Self::send), but waits while the next hop's queue is full, for at most

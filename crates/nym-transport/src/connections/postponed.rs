@@ -65,9 +65,7 @@ impl Postponed {
 impl Drop for Postponed {
     fn drop(&mut self) {
         if self.frame.is_some() {
-            self.shared
-                .counters
-                .count_queued(Err(SendError::QueueFull));
+            self.shared.counters.count_queued(Err(SendError::QueueFull));
         }
     }
 }

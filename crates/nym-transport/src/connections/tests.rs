@@ -316,6 +316,46 @@ async fn a_patient_sender_waits_for_room_in_a_full_queue() {
     assert_eq!(connections.counts().dropped(), 0);
 }
 
+/// A frame given back by the full queue of the next hop.
+fn postponed(connections: &Connections, fill: u8) -> Postponed {
+    match connections.try_send(next_hop(), frame(fill)) {
+        Err(Unsent::Postponed(postponed)) => postponed,
+        other => panic!("{other:?} although the queue is full"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_postponed_frame_waits_for_room_and_holds_up_nobody() {
+    let patience = Duration::from_secs(1);
+    let connections = connections_to(short_queues(), |_| refused::<DuplexStream>());
+    while connections.send(next_hop(), frame(0)).is_ok() {}
+    let dropped = connections.counts().dropped_queue_full;
+    let (early, late) = (postponed(&connections, 1), postponed(&connections, 2));
+    assert_eq!(early.next_hop(), next_hop());
+    let began = Instant::now();
+    let (early, late, other) = tokio::join!(
+        early.send_within(patience),
+        late.send_within(Duration::MAX),
+        async {
+            connections.try_send(other_hop(), frame(3)).unwrap();
+            began.elapsed()
+        }
+    );
+    assert_eq!(other, Duration::ZERO, "another next hop takes its frame");
+    assert_eq!(
+        early,
+        Err(SendError::QueueFull),
+        "nothing makes room in time"
+    );
+    assert_eq!(connections.counts().dropped_queue_full, dropped + 1);
+    // The queue was given up for unreachable in the end, and so had room.
+    assert_eq!(late, Ok(()));
+    while connections.send(next_hop(), frame(4)).is_ok() {}
+    let dropped = connections.counts().dropped_queue_full;
+    drop(postponed(&connections, 5));
+    assert_eq!(connections.counts().dropped_queue_full, dropped + 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_soon_again_for_a_next_hop_that_is_stuck() {
     let connections = connections_to(short_queues(), |_| refused());
