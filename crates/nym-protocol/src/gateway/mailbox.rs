@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::auth::ClientAddress;
 use super::shared_keys::SharedKeys;
 
-pub use state::{Deposit, Mailbox, MailboxLimits, Reading, Taken, Work};
+pub use state::{Deposit, HELD_OVERHEAD, Mailbox, MailboxLimits, Reading, Taken, Work};
 
 /// How many used IVs a ledger remembers for each client. The oldest go first.
 ///

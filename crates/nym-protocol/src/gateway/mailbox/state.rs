@@ -49,13 +49,17 @@ use crate::gateway::ConnectionId;
 pub struct MailboxLimits {
     /// Bursts whose pongs are awaited at most; no more is pushed until one comes.
     pub bursts_max: usize,
-    /// Bytes of the messages held at most; one message is always taken.
+    /// Bytes of the messages held at most; the first message is taken whatever its length.
     pub held_bytes_max: usize,
-    /// Messages held at most.
+    /// Messages held at most; none are with 0, so that each is stored.
     pub held_count_max: usize,
     /// How long a message is held; then it is stored, although its connection lives.
     pub patience: Duration,
 }
+
+/// Bytes that a held message takes besides its own: its acknowledgement's packet, 386, and the
+/// places in which both are kept.
+pub const HELD_OVERHEAD: usize = 512;
 
 impl Default for MailboxLimits {
     /// 8 bursts, 64 messages of together 128 KiB (78 regular ones, or 4 extended), for 1 s: the
@@ -192,9 +196,9 @@ impl Mailbox {
         limits: &MailboxLimits,
         arrived: Deposit,
     ) -> Option<Deposit> {
-        let has_room = self.held.is_empty()
-            || self.held.len() < limits.held_count_max
-                && self.held_bytes + arrived.message.len() <= limits.held_bytes_max;
+        let has_room = self.held.len() < limits.held_count_max
+            && (self.held.is_empty()
+                || self.held_bytes + arrived.message.len() <= limits.held_bytes_max);
         match &mut self.line {
             Some(line) if !line.is_draining && has_room => {
                 let Deposit { id, message, ack } = arrived;
@@ -368,6 +372,12 @@ impl Mailbox {
             proof: Answered { through },
             is_stored,
         })
+    }
+
+    /// Bytes of memory that the held messages take: their own, and [`HELD_OVERHEAD`] for each.
+    #[must_use]
+    pub fn held_memory(&self) -> usize {
+        self.held_bytes + self.held.len() * HELD_OVERHEAD
     }
 
     /// The connection with which the client is online.

@@ -183,6 +183,23 @@ fn held_messages_are_bounded_in_number_and_in_bytes() {
 }
 
 #[test]
+fn without_a_place_in_memory_every_message_is_stored_and_pushed_from_there() {
+    let mut mailbox = live();
+    let none = MailboxLimits {
+        held_count_max: 0,
+        ..LIMITS
+    };
+    let given = mailbox.handle_arrival(Timestamp::ZERO, &none, message(1));
+    assert!(given.is_some());
+    assert_eq!(mailbox.held_memory(), 0);
+    mailbox.handle_stored(MessageId(1));
+    assert!(matches!(mailbox.poll_work(FIRST, &LIMITS), Work::Read(_)));
+    let mut mailbox = live();
+    assert!(arrive(&mut mailbox, 1).is_none());
+    assert!(mailbox.held_memory() > HELD_OVERHEAD);
+}
+
+#[test]
 fn nothing_is_pushed_while_too_many_bursts_are_unanswered() {
     let mut mailbox = live();
     let mut last = None;
