@@ -35,7 +35,7 @@ use crate::rate::Bucket;
 use crate::roster::Line;
 use crate::store::StoreClosed;
 
-/// Stored messages pushed at a time.
+/// Stored messages pushed at a time, unless there are too many clients to push to.
 const DRAINED_AT_ONCE: usize = 64;
 
 /// What all connections share.
@@ -107,6 +107,8 @@ enum End {
     Gone,
     /// The client does not keep to the websocket protocol.
     Protocol,
+    /// The operator has removed the client.
+    Removed,
     /// The session wants it.
     Session(CloseReason),
     /// The client gave no sign of life.
@@ -142,6 +144,7 @@ struct ConnectionTask {
     rng: StdRng,
     connection: ConnectionId,
     wake: Arc<Notify>,
+    removed: CancellationToken,
     replaced: CancellationToken,
     online: Option<Online>,
     /// Whether the mailbox may have something to do.
@@ -208,6 +211,7 @@ impl ConnectionTask {
             rng: nym_daemon::entropy(),
             connection,
             wake: Arc::default(),
+            removed: CancellationToken::new(),
             replaced: CancellationToken::new(),
             online: None,
             has_work: false,
@@ -238,6 +242,7 @@ impl ConnectionTask {
         // All branches are cancel-safe: they take something only when they win.
         tokio::select! {
             () = shutdown.cancelled() => Err(End::Shutdown),
+            () = self.removed.cancelled() => Err(End::Removed),
             () = self.replaced.cancelled() => {
                 self.session.handle_replaced();
                 self.perform().await
@@ -327,7 +332,7 @@ impl ConnectionTask {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Send(message) => answers.push(message),
-                Action::Forward(packet) => self.reception.mailroom.desk.forward(packet),
+                Action::Forward(packet) => self.reception.mailroom.desk.forward(packet).await,
                 Action::LookUpKeys(client) => {
                     let lookup = match self.reception.mailroom.store.look_up(client).await? {
                         Ok(Some(keys)) => Lookup::Known(keys),
@@ -415,6 +420,7 @@ impl ConnectionTask {
         Line {
             connection: self.connection,
             wake: Arc::clone(&self.wake),
+            removed: self.removed.clone(),
             replaced: self.replaced.clone(),
         }
     }
@@ -447,9 +453,11 @@ impl ConnectionTask {
             Work::Push { messages, ping } => self.push(&messages, ping).await,
             Work::Read(part) => {
                 let (client, connection) = (online.client, self.connection);
-                let read = online
-                    .mailroom
-                    .read(client, connection, part, DRAINED_AT_ONCE);
+                // Kept until what was read is written.
+                let generous = Arc::clone(&online.mailroom.desk.generous_reads);
+                let generous = generous.try_acquire_owned();
+                let count = if generous.is_ok() { DRAINED_AT_ONCE } else { 1 };
+                let read = online.mailroom.read(client, connection, part, count);
                 match read.await? {
                     Some((messages, ping)) => self.push(&messages, Some(ping)).await,
                     None => Ok(()),
@@ -536,6 +544,7 @@ impl ConnectionTask {
         let (code, reason) = match end {
             End::Gone => return,
             End::Protocol => (CloseCode::Protocol, "not as websockets speak"),
+            End::Removed => (CloseCode::Policy, "removed by the operator"),
             End::Session(reason) => close_code(reason),
             End::Silent => {
                 add(&self.tally().clients_silent);

@@ -4,7 +4,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{ClientLimits, LiveLimits};
-use crate::store::{Quotas, StoreHandle};
+use crate::mailroom::Mailroom;
+use crate::store::Quotas;
 
 /// The part of a [`Config`](crate::Config) that can change while the gateway runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -12,6 +13,8 @@ pub struct Reloadable {
     /// Bounds of each client's connection. Connections that are open keep the timeouts of their
     /// login and websocket.
     pub client_limits: ClientLimits,
+    /// Bytes of memory for messages that wait for their clients' answers.
+    pub held_memory_max: usize,
     /// How much the gateway keeps for clients. What is stored already stays.
     pub quotas: Quotas,
 }
@@ -31,17 +34,19 @@ impl GatewayControl {
     }
 
     /// Hands changes to those whom they concern, until `stop` is cancelled.
-    pub(crate) async fn run(self, limits: LiveLimits, store: StoreHandle, stop: CancellationToken) {
+    pub(crate) async fn run(self, limits: LiveLimits, mailroom: Mailroom, stop: CancellationToken) {
         let mut changes = self.0.subscribe();
         changes.mark_changed();
         // Cancel-safe: a change that was not seen is seen next time.
         while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
             let Reloadable {
                 client_limits,
+                held_memory_max,
                 quotas,
             } = *changes.borrow_and_update();
             limits.set(client_limits);
-            if store.set_quotas(quotas).await.is_err() {
+            mailroom.desk.roster.set_held_memory_max(held_memory_max);
+            if mailroom.store.set_quotas(quotas).await.is_err() {
                 return;
             }
         }

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client_connection::Reception;
 use crate::config::Config;
 use crate::control::GatewayControl;
+use crate::late_acks::LateAcks;
 use crate::limits::LiveLimits;
 use crate::mailroom::{Desk, Exit, Mailroom};
 use crate::metrics::GatewayMetrics;
@@ -267,11 +268,13 @@ impl Gateway {
         let identity = Arc::new(keys.identity);
         let counters = Counters::start();
         let connections = links.connections(config.connections);
+        let (late_acks, late_acks_task) = LateAcks::new(counters.clone());
         let exit = Exit {
             connections: connections.clone(),
             counters: counters.clone(),
+            late_acks,
         };
-        let desk = Desk::new(exit, store.last_id()?);
+        let desk = Desk::new(exit, config.held_memory_max, store.last_id()?);
         let (damage, mut damaged) = mpsc::channel(1);
         let on_event = desk.on_event(damage);
         let (thread, store) = StoreThread::start(store, config.messages_per_commit.get(), on_event)
@@ -294,10 +297,11 @@ impl Gateway {
             Ok(())
         });
         let limits = LiveLimits::new(config.client_limits);
-        let changes = control.run(limits.clone(), mailroom.store.clone(), stop.clone());
+        let changes = control.run(limits.clone(), mailroom.clone(), stop.clone());
+        let late_acks = late_acks_task.run(stop.clone());
         let figures = Arc::clone(&desk).watch_store(mailroom.store.clone(), stop.clone());
         tasks.spawn(async move {
-            tokio::join!(changes, figures);
+            tokio::join!(changes, figures, late_acks);
             Ok(())
         });
         let reception = Reception {

@@ -53,6 +53,7 @@ mod control;
 mod gateway;
 mod http;
 mod init;
+mod late_acks;
 pub mod limits;
 mod mailroom;
 mod metrics;

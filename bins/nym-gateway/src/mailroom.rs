@@ -20,12 +20,13 @@ use nym_protocol::gateway::mailbox::{
     Deposit, HeldAck, MailboxLimits, MessageId, Proof, Reading, Taken,
 };
 use nym_protocol::gateway::{ClientAddress, ConnectionId};
-use nym_transport::connections::Connections;
+use nym_transport::connections::{Connections, Unsent};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::late_acks::LateAcks;
 use crate::rate::{Buckets, Rate};
 use crate::roster::{Arrival, Roster};
 use crate::store::{Figures, OnEvent, StoreClosed, StoreError, StoreEvent, StoreHandle, Stored};
@@ -37,6 +38,10 @@ const LOGINS_REMEMBERED_MAX: usize = 100_000;
 const COMMIT_SECONDS: [f64; 10] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 ];
+
+/// Clients to whom many stored messages are written at a time, each of at most 256 KiB: 64 MiB.
+/// Further ones get theirs one by one, so that 12,000 clients that do not read take 20 MB more.
+const GENEROUS_READS: usize = 256;
 
 /// How often is looked at what is stored, which takes a millisecond for 100,000 clients.
 const FIGURES_EVERY: Duration = Duration::from_secs(2);
@@ -58,6 +63,8 @@ pub(crate) struct Desk {
     logins: Mutex<Buckets<ClientAddress>>,
     commits: Histogram,
     figures: Mutex<Figures>,
+    /// Whoever has a permit may read many messages at once out of an inbox.
+    pub(crate) generous_reads: Arc<Semaphore>,
 }
 
 impl Mailroom {
@@ -139,15 +146,17 @@ impl Deliver for Mailroom {
 }
 
 impl Desk {
-    /// `last_id` is the greatest number in the store.
-    pub(crate) fn new(exit: Exit, last_id: MessageId) -> Arc<Self> {
+    /// `last_id` is the greatest number in the store; messages that are held take no more memory
+    /// than `held_memory_max`.
+    pub(crate) fn new(exit: Exit, held_memory_max: usize, last_id: MessageId) -> Arc<Self> {
         Arc::new(Self {
-            roster: Roster::new(MailboxLimits::default(), last_id),
+            roster: Roster::new(MailboxLimits::default(), held_memory_max, last_id),
             tally: Tally::default(),
             exit,
             logins: Mutex::new(Buckets::new(LOGINS_REMEMBERED_MAX)),
             commits: Histogram::new(COMMIT_SECONDS),
             figures: Mutex::default(),
+            generous_reads: Arc::new(Semaphore::new(GENEROUS_READS)),
         })
     }
 
@@ -196,6 +205,7 @@ impl Desk {
                 add_many(&tally.messages_displaced, losses.displaced_count);
                 add_many(&tally.messages_expired, losses.expired_count);
             }
+            StoreEvent::Removed(client) => desk.roster.dismiss(client),
             // Further damage is that of a gateway that is stopping already.
             StoreEvent::Damaged(error) => drop(damage.try_send(error)),
         })
@@ -218,14 +228,18 @@ impl Desk {
     fn release(&self, ack: HeldAck, proof: Proof<'_>) {
         if let Some(packet) = ack.release(proof) {
             add(&self.tally.acks_released);
-            self.exit.send(packet);
+            self.exit.send_ack(packet);
         }
     }
 
-    /// Sends a packet of a client to its first hop.
-    pub(crate) fn forward(&self, packet: MixPacket) {
+    /// Sends a packet of a client to its first hop. While the queue to that is full the client
+    /// waits, for a moment.
+    pub(crate) async fn forward(&self, packet: MixPacket) {
         add(&self.tally.packets_from_clients);
-        self.exit.send(packet);
+        let (first_hop, frame) = packet.into_parts();
+        let first_hop = first_hop.socket_addr();
+        let sent = self.exit.connections.send_patiently(first_hop, frame).await;
+        self.exit.counters.record_outcome(first_hop, sent.is_ok());
     }
 }
 
@@ -234,16 +248,25 @@ impl Desk {
 pub(crate) struct Exit {
     pub(crate) connections: Connections,
     pub(crate) counters: Counters,
+    pub(crate) late_acks: LateAcks,
 }
 
 impl Exit {
-    fn send(&self, packet: MixPacket) {
+    /// Sends an acknowledgement without waiting: neither the store nor a client that has answered
+    /// is held up by the next hop of some sender's choice.
+    fn send_ack(&self, packet: MixPacket) {
         let (first_hop, frame) = packet.into_parts();
         let first_hop = first_hop.socket_addr();
-        match self.connections.send(first_hop, frame) {
-            Ok(()) => self.counters.record_sent(first_hop),
-            Err(_) => self.counters.record_dropped(first_hop),
-        }
+        let is_sent = match self.connections.try_send(first_hop, frame) {
+            Ok(()) => true,
+            Err(Unsent::Postponed(late)) => match self.late_acks.take(late) {
+                // It is counted when it is sent or given up.
+                Ok(()) => return,
+                Err(_) => false,
+            },
+            Err(_) => false,
+        };
+        self.counters.record_outcome(first_hop, is_sent);
     }
 }
 

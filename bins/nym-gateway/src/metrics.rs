@@ -99,6 +99,11 @@ fn write_messages(sheet: &mut Sheet<'_>, counts: &GatewayCounts) -> fmt::Result 
 }
 
 fn write_store(sheet: &mut Sheet<'_>, desk: &Desk) -> fmt::Result {
+    sheet.gauge(
+        "nym_gateway_held_bytes",
+        "Memory of the messages that wait for clients' answers",
+        u64::try_from(desk.roster.held_memory()).unwrap_or(u64::MAX),
+    )?;
     let figures = desk.figures();
     sheet.gauge(
         "nym_gateway_clients_registered",

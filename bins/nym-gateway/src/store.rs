@@ -108,6 +108,8 @@ pub(crate) struct Store {
     data_version: i64,
     service: ServiceTime,
     losses: Losses,
+    /// Clients that another process has removed.
+    removed: Vec<ClientAddress>,
     _lock: Lock,
 }
 
@@ -186,6 +188,7 @@ impl Store {
                 expire_at_secs: 0,
             },
             losses: Losses::default(),
+            removed: Vec::new(),
             _lock: lock,
         };
         store
@@ -212,9 +215,10 @@ impl Store {
         self.quotas = quotas;
     }
 
-    /// What is stored now. Takes a look at every client.
-    pub(crate) fn figures(&self) -> Figures {
-        Figures {
+    /// What is stored now, also by others. Takes a look at every client.
+    pub(crate) fn figures(&mut self) -> Result<Figures, StoreError> {
+        self.notice_others()?;
+        Ok(Figures {
             clients: u64::try_from(self.clients.len()).unwrap_or(u64::MAX),
             messages: self
                 .clients
@@ -222,7 +226,12 @@ impl Store {
                 .map(|client| client.message_count)
                 .sum(),
             bytes: self.bytes,
-        }
+        })
+    }
+
+    /// The clients that another process has removed, as far as was found out since the last call.
+    pub(crate) fn take_removed(&mut self) -> Vec<ClientAddress> {
+        std::mem::take(&mut self.removed)
     }
 
     /// The time now, for measuring how long something takes.
@@ -287,7 +296,11 @@ impl Store {
             .prepare_cached("PRAGMA data_version")?
             .query_row([], |row| row.get(0))?;
         if version != self.data_version {
+            let known: Vec<_> = self.clients.keys().copied().collect();
             self.recount()?;
+            let clients = &self.clients;
+            let is_gone = |client: &ClientAddress| !clients.contains_key(client);
+            self.removed.extend(known.into_iter().filter(is_gone));
             self.data_version = version;
         }
         Ok(())

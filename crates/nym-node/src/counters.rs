@@ -51,9 +51,9 @@ impl Counters {
         }
     }
 
-    /// A packet was queued for `next_hop`.
-    pub fn record_sent(&self, next_hop: SocketAddr) {
-        self.lock().stats.record_sent(next_hop);
+    /// A packet was queued for a next hop, or dropped because a queue was full.
+    pub fn record_outcome(&self, next_hop: SocketAddr, is_sent: bool) {
+        self.record_outcomes(std::iter::once((next_hop, is_sent)));
     }
 
     /// A packet for `next_hop` was dropped because a queue was full.

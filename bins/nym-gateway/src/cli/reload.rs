@@ -58,11 +58,13 @@ impl Reloader {
     fn needs_restart(&self, config: &Config) -> bool {
         let Config {
             client_limits,
+            held_memory_max,
             quotas,
             ..
         } = self.started_with;
         let unchanged = Config {
             client_limits,
+            held_memory_max,
             quotas,
             ..config.clone()
         };

@@ -25,9 +25,9 @@ use nym_transport::websocket::WebSocketLimits;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CLIENT_CONNECTIONS_DEFAULT, CLIENTS_PORT_DEFAULT, Config, HTTP_ADDRESS_DEFAULT,
-    LOCATION_DEFAULT, MESSAGES_PER_COMMIT_DEFAULT, MIX_PORT_DEFAULT, STATS_LOG_EVERY_DEFAULT,
-    STATS_UPDATE_EVERY_DEFAULT, VALIDATOR_DEFAULT, processors,
+    CLIENT_CONNECTIONS_DEFAULT, CLIENTS_PORT_DEFAULT, Config, HELD_MEMORY_MAX_DEFAULT,
+    HTTP_ADDRESS_DEFAULT, LOCATION_DEFAULT, MESSAGES_PER_COMMIT_DEFAULT, MIX_PORT_DEFAULT,
+    STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, VALIDATOR_DEFAULT, processors,
 };
 use crate::limits::{
     ADDRESS_AUTHENTICATIONS_PER_MINUTE_DEFAULT, ADDRESS_BYTES_PER_SECOND_DEFAULT,
@@ -209,6 +209,7 @@ pub struct LimitsSection {
     pub silent_after: HumanDuration,
     pub drain_delay: HumanDuration,
     pub clients: usize,
+    pub held_bytes: usize,
     pub inbox_messages: u64,
     pub inbox_bytes: u64,
     pub inboxes_bytes: u64,
@@ -250,6 +251,7 @@ impl Default for LimitsSection {
             silent_after: DEAD_AFTER_DEFAULT.into(),
             drain_delay: HumanDuration::from_secs(0),
             clients: quotas.clients_max,
+            held_bytes: HELD_MEMORY_MAX_DEFAULT,
             inbox_messages: quotas.messages_per_client_max,
             inbox_bytes: quotas.bytes_per_client_max,
             inboxes_bytes: quotas.bytes_max,
@@ -529,6 +531,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     ("clients", "Registered clients at most."),
     (
+        "held_bytes",
+        "Bytes of memory for messages that wait for clients' answers; further ones go to the disk at once.",
+    ),
+    (
         "inbox_messages",
         "Messages that wait for one client at most; more are not acknowledged.",
     ),
@@ -615,6 +621,7 @@ impl Config {
             },
             database: clients_endpoint.ledger_path,
             drain_delay: limits.drain_delay.get(),
+            held_memory_max: limits.held_bytes,
             http_address: http_address(&gateway.http_api_address, &source)?,
             id: gateway.id,
             keys,
@@ -752,6 +759,7 @@ mod tests {
         let code = Config::on_loopback("one", Path::new("/data"), Vec::new());
         assert_eq!(config.quotas, code.quotas);
         assert_eq!(config.client_limits, code.client_limits);
+        assert_eq!(config.held_memory_max, code.held_memory_max);
         assert_eq!(config.connections, code.connections);
         assert_eq!(config.http_address, Some(HTTP_ADDRESS_DEFAULT));
         assert_eq!(config.keys, code.keys);

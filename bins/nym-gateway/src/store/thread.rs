@@ -37,6 +37,8 @@ pub(crate) enum StoreEvent {
     Damaged(StoreError),
     /// Acknowledged messages were dropped, as the operator's settings say.
     Lost(Losses),
+    /// The operator has removed a client.
+    Removed(ClientAddress),
     /// A deposit was done with.
     Stored(ClientAddress, MessageId, Stored),
 }
@@ -258,7 +260,8 @@ impl Pending {
                 self.deposits.push((client, id, ack));
             }
             Command::Figures { reply } => {
-                let _ = reply.send(Ok(batch.inbox().figures()));
+                let figures = batch.inbox().figures();
+                self.answer(reply, figures);
             }
             Command::SetQuotas(quotas) => batch.inbox().set_quotas(quotas),
             Command::LookUp { client, reply } => {
@@ -364,6 +367,9 @@ impl Worker {
         }
         if let Some(error) = pending.damage {
             (self.on_event)(StoreEvent::Damaged(error));
+        }
+        for client in self.store.take_removed() {
+            (self.on_event)(StoreEvent::Removed(client));
         }
         let losses = self.store.take_losses();
         if losses != Losses::default() {

@@ -11,6 +11,9 @@ mod operator;
 mod process;
 mod wire;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use nym_packet::address::HopAddress;
 use nym_packet::frame::PacketMode;
 use nym_packet::mix_packet::MixPacket;
@@ -94,6 +97,78 @@ async fn message_for_a_client_that_reads_nothing_is_stored_and_acknowledged_afte
     let mut session = alice.log_in(&gateway.contact).await.unwrap();
     mix.send(&alice, 3);
     assert_eq!(session.push().await, message(3));
+}
+
+#[tokio::test]
+async fn messages_that_would_take_too_much_memory_are_stored_although_their_client_is_online() {
+    let gateway = Running::start_with(|config| config.held_memory_max = 0).await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    let mut alice = Client::new();
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
+    for number in 0..20 {
+        mix.send(&alice, number);
+        assert_eq!(session.push().await, message(number));
+        assert_eq!(session.reading(acks.ack()).await, number);
+        session.reading(gateway.stored(0)).await;
+    }
+    assert_eq!(gateway.count("messages_stored").await, 20);
+    assert_eq!(gateway.count("messages_taken").await, 0);
+    // With room for them, they need no disk.
+    let mut changed = gateway.reloadable;
+    changed.held_memory_max = 1 << 20;
+    gateway.control.reload(changed);
+    let mut number = 20;
+    while gateway.count("messages_taken").await == 0 {
+        mix.send(&alice, number);
+        assert_eq!(session.push().await, message(number));
+        assert_eq!(session.reading(acks.ack()).await, number);
+        number += 1;
+    }
+}
+
+/// An address at which nobody listens, and somebody may.
+async fn free_address() -> SocketAddr {
+    NextHop::start().await.address()
+}
+
+#[tokio::test]
+async fn acknowledgement_waits_for_room_in_the_queue_to_its_first_hop() {
+    // It waits for a second. On a machine that is busy with other things that may be too short; not
+    // ten times.
+    for attempt in 1..=10 {
+        let gateway = Running::start_with(|config| {
+            config.connections.queue_len = 1;
+            config.connections.initial_backoff = Duration::from_millis(20);
+            config.connections.maximum_backoff = Duration::from_millis(20);
+        })
+        .await;
+        let alice = Client::registered(&gateway.contact).await;
+        gateway.until("clients_online", |count| count == 0).await;
+        let address = free_address().await;
+        let mix = LastMixNode::new(gateway.contact, address);
+        for number in 0..3 {
+            mix.send(&alice, number);
+        }
+        gateway.until("acks_released", |count| count == 3).await;
+        let mut acks = NextHop::start_at(address).await;
+        let dropped = "nym_node_frames_dropped_total{reason=\"queue_full\"}";
+        let written = "nym_node_frames_written_total";
+        let done = async {
+            while gateway.metric(dropped).await + gateway.metric(written).await < 3 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::join!(soon("each is sent or given up", done), acks.ack());
+        if gateway.metric(dropped).await == 0 {
+            for _ in 0..2 {
+                acks.ack().await;
+            }
+            return;
+        }
+        println!("attempt {attempt} took too long");
+    }
+    panic!("acknowledgements are dropped although room comes soon");
 }
 
 #[tokio::test]

@@ -96,6 +96,39 @@ async fn every_fate_of_a_message_is_counted() {
     assert_eq!(gateway.count("messages_pushed").await, 1);
 }
 
+#[tokio::test]
+async fn memory_of_messages_that_wait_for_an_answer_is_shown() {
+    let gateway = Running::start().await;
+    let mut acks = NextHop::start().await;
+    let mix = LastMixNode::new(gateway.contact, acks.address());
+    // Nothing waits for longer than a second; then it is stored. Ten times should be enough to see
+    // it on a machine that is busy with other things.
+    for attempt in 0..10 {
+        let mut alice = Client::new();
+        let mut session = alice.log_in(&gateway.contact).await.unwrap();
+        let taken = gateway.count("messages_taken").await;
+        while gateway.count("messages_taken").await == taken {
+            mix.send(&alice, attempt);
+            session.push().await;
+            session.reading(acks.ack()).await;
+        }
+        assert_eq!(gateway.metric("nym_gateway_held_bytes").await, 0);
+        let pushed = gateway.count("messages_pushed").await;
+        mix.send(&alice, attempt);
+        gateway
+            .until("messages_pushed", |count| count > pushed)
+            .await;
+        // It reads nothing, and so answers nothing.
+        let shown = gateway.metric("nym_gateway_held_bytes").await;
+        if usize::try_from(shown).unwrap() > message(0).len() {
+            return;
+        }
+        session.push().await;
+        session.reading(acks.ack()).await;
+    }
+    panic!("messages that wait for an answer take no memory");
+}
+
 /// A packet over hops, each with the gateway's key, that ask for the same delay.
 fn packet(gateway: &Running, hops: &[NodeAddress], delay: Duration) -> Vec<u8> {
     let hop = |address: &NodeAddress| Hop {

@@ -195,6 +195,8 @@ async fn operator_lists_and_removes_clients_beside_a_running_gateway() {
         r#"{"clients":1,"clients_with_messages":1,"messages":1,"bytes":1643,"oldest_secs":0}"#
     );
 
+    // It reads no further, so the message stays.
+    let mut session = alice.log_in(&gateway.contact).await.unwrap();
     let (code, said, _) = answer(&["clients", "remove", "--id", "one", &name]);
     assert_eq!(
         (code, said),
@@ -206,7 +208,9 @@ async fn operator_lists_and_removes_clients_beside_a_running_gateway() {
         error.contains(&format!("error: there is no client {name}")),
         "{error}"
     );
-    // The running gateway knows the client no more.
+    // The running gateway takes note, and knows the client no more.
+    assert_eq!(session.next_push().await, Some(message(1)));
+    session.closed().await;
     assert!(alice.log_in(&gateway.contact).await.is_err());
     gateway.kill();
 }
