@@ -1,8 +1,9 @@
 //! Websocket connections (RFC 6455): of a client to its gateway, of an app to its client.
 //!
 //! [`WebSocket`] is one connection, from either end. It carries [`WsMessage`]s, which are what
-//! the sessions of `nym-protocol` take and give, and answers pings by itself. Messages are
-//! bounded, since a peer's announced length must not become our memory.
+//! the sessions of `nym-protocol` take and give, and answers pings by itself, or leaves that to
+//! its reader ([`WebSocket::split_to_answer`]). Messages are bounded, since a peer's announced
+//! length must not become our memory.
 //!
 //! A gateway is dialled with TLS ([`WebSocket::dial_tls`]), and proves its identity key; whether a
 //! URL says `ws` or `wss` makes no difference, so that nobody can take the TLS away by changing it.
@@ -25,10 +26,13 @@ use tokio_tungstenite::tungstenite::{Error as TungsteniteError, Message};
 
 use crate::stream::Stream;
 use crate::tls::{Expected, LinkRefusal, encrypt};
+use crate::websocket::pings::Answering;
 use crate::websocket::url::WsUrl;
 
+pub use crate::websocket::pings::{Heard, Ping, PingedReceiver};
 pub use crate::websocket::url::UrlError;
 
+mod pings;
 mod url;
 
 /// Bounds of a websocket connection.
@@ -228,20 +232,20 @@ pub struct WebSocket {
 /// The writing half of a websocket connection.
 #[derive(Debug)]
 pub struct WebSocketSender {
-    sink: SplitSink<WebSocketStream<Stream>, Message>,
+    sink: SplitSink<Answering, Message>,
     limits: WebSocketLimits,
 }
 
 /// The reading half of a websocket connection; it also answers pings.
 #[derive(Debug)]
 pub struct WebSocketReceiver {
-    stream: SplitStream<WebSocketStream<Stream>>,
+    stream: SplitStream<Answering>,
     limits: WebSocketLimits,
 }
 
 impl WebSocket {
     fn new(stream: WebSocketStream<Stream>, limits: WebSocketLimits) -> Self {
-        let (sink, stream) = stream.split();
+        let (sink, stream) = Answering::by_itself(stream).split();
         Self {
             sender: WebSocketSender { sink, limits },
             receiver: WebSocketReceiver { stream, limits },
@@ -437,6 +441,17 @@ impl WebSocketReceiver {
     /// [`WebSocketError`]; the connection is then of no further use.
     pub async fn receive(&mut self) -> Result<Option<Incoming>, WebSocketError> {
         loop {
+            match self.hear().await? {
+                None => return Ok(None),
+                Some(Heard::Incoming(incoming)) => return Ok(Some(incoming)),
+                // Answered by the websocket layer.
+                Some(Heard::Ping(_)) => {}
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Result<Option<Heard>, WebSocketError> {
+        loop {
             let incoming = match self.stream.next().await {
                 None => return Ok(None),
                 Some(Ok(Message::Binary(bytes))) => {
@@ -445,15 +460,16 @@ impl WebSocketReceiver {
                 Some(Ok(Message::Text(text))) => {
                     Incoming::Message(WsMessage::Text(text.as_str().to_owned()))
                 }
+                Some(Ok(Message::Ping(payload))) => return Ok(Some(Heard::Ping(Ping(payload)))),
                 Some(Ok(Message::Pong(payload))) => {
                     Incoming::Pong(payload.as_ref().try_into().ok().map(u64::from_be_bytes))
                 }
                 Some(Ok(Message::Close(_))) => return Ok(None),
-                // Answered by the websocket layer; a bare frame is never given to readers.
-                Some(Ok(Message::Ping(_) | Message::Frame(_))) => continue,
+                // A bare frame is never given to readers.
+                Some(Ok(Message::Frame(_))) => continue,
                 Some(Err(error)) => return Err(WebSocketError::new(error, self.limits)),
             };
-            return Ok(Some(incoming));
+            return Ok(Some(Heard::Incoming(incoming)));
         }
     }
 }

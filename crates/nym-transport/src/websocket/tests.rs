@@ -253,3 +253,44 @@ async fn a_peer_that_sends_junk_breaks_the_protocol() {
         Err(WebSocketError::Protocol { .. })
     ));
 }
+
+#[tokio::test]
+async fn a_ping_is_answered_when_its_reader_says_so_and_not_before() {
+    let (client, mut server) = default_pair().await;
+    let (mut sender, mut receiver) = client.split_to_answer();
+    for number in [7, 8] {
+        let pushed = [text("pushed")];
+        server.send_all_and_ping(pushed, number).await.unwrap();
+    }
+    let mut pings = Vec::new();
+    while pings.len() < 2 {
+        match receiver.receive().await.unwrap() {
+            Some(Heard::Ping(ping)) => pings.push(ping),
+            heard => {
+                let expected = Heard::Incoming(Incoming::Message(text("pushed")));
+                assert_eq!(heard, Some(expected));
+            }
+        }
+    }
+    // Writing and reading go on, and do not let an answer slip out.
+    sender.send(text("said meanwhile")).await.unwrap();
+    let meanwhile = timeout(Duration::from_millis(50), receiver.receive()).await;
+    assert!(meanwhile.is_err(), "{meanwhile:?}");
+    sender.answer(pings.remove(0)).await.unwrap();
+    sender.send(text("said later")).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.last() != Some(&Incoming::Message(text("said later"))) {
+        heard.push(server.receive().await.unwrap().unwrap());
+    }
+    // Empty pongs answer nothing.
+    heard.retain(|incoming| *incoming != Incoming::Pong(None));
+    let expected = [
+        Incoming::Message(text("said meanwhile")),
+        Incoming::Pong(Some(7)),
+        Incoming::Message(text("said later")),
+    ];
+    assert_eq!(heard, expected);
+    sender.answer(pings.remove(0)).await.unwrap();
+    let last = server.receive().await.unwrap();
+    assert_eq!(last, Some(Incoming::Pong(Some(8))));
+}
