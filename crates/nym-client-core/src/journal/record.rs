@@ -281,14 +281,7 @@ impl Record {
 
     fn parse_kind(name: &mut Reader<'_>, fields: &mut Reader<'_>) -> Result<Self, Malformed> {
         match name.byte()? {
-            1 => {
-                let which = match name.byte()? {
-                    1 => Counter::Accepted,
-                    2 => Counter::Arrived,
-                    _ => return Err(Malformed),
-                };
-                Ok(Self::Counter(which, fields.u64()?))
-            }
+            1 => Self::parse_counter(name.byte()?, fields),
             2 => Ok(Self::Message {
                 id: MessageId(name.u64()?),
                 accepted_at: take_since(fields)?,
@@ -305,22 +298,7 @@ impl Record {
                 }
                 Ok(Self::Fragment { message, fragment })
             }
-            4 => {
-                let id = MessageId(name.u64()?);
-                let accepted_at = take_since(fields)?;
-                let ack_set = SetId::new(fields.u32()?).ok_or(Malformed)?;
-                let reply = QueuedReply {
-                    ack_id: FragmentId::reply(ack_set),
-                    tag: take_tag(fields)?,
-                    surb: ReplySurb::from_bytes(fields.bytes()?).map_err(|_| Malformed)?,
-                    message: fields.rest().to_vec(),
-                };
-                Ok(Self::Reply {
-                    id,
-                    accepted_at,
-                    reply,
-                })
-            }
+            4 => Self::parse_reply(MessageId(name.u64()?), fields),
             5 => Self::parse_receipt(MessageId(name.u64()?), fields),
             6 => {
                 let digest = KeyDigest::from_bytes(name.array()?);
@@ -353,21 +331,48 @@ impl Record {
                 since: take_since(fields)?,
                 fragment: Fragment::parse(fields.rest()).map_err(|_| Malformed)?,
             }),
-            11 => {
-                let (number, since) = (name.u64()?, take_since(fields)?);
-                let (digests, []) = fields.rest().as_chunks() else {
-                    return Err(Malformed);
-                };
-                let digests = digests.iter().copied().map(FragmentDigest::from_bytes);
-                Ok(Self::Finished {
-                    number,
-                    since,
-                    digests: digests.collect(),
-                })
-            }
+            11 => Self::parse_finished(name.u64()?, fields),
             12 => Self::parse_arrived(MessageNumber::new(name.u64()?), fields),
             _ => Err(Malformed),
         }
+    }
+
+    fn parse_counter(which: u8, fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let which = match which {
+            1 => Counter::Accepted,
+            2 => Counter::Arrived,
+            _ => return Err(Malformed),
+        };
+        Ok(Self::Counter(which, fields.u64()?))
+    }
+
+    fn parse_reply(id: MessageId, fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let accepted_at = take_since(fields)?;
+        let ack_set = SetId::new(fields.u32()?).ok_or(Malformed)?;
+        let reply = QueuedReply {
+            ack_id: FragmentId::reply(ack_set),
+            tag: take_tag(fields)?,
+            surb: ReplySurb::from_bytes(fields.bytes()?).map_err(|_| Malformed)?,
+            message: fields.rest().to_vec(),
+        };
+        Ok(Self::Reply {
+            id,
+            accepted_at,
+            reply,
+        })
+    }
+
+    fn parse_finished(number: u64, fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let since = take_since(fields)?;
+        let (digests, []) = fields.rest().as_chunks() else {
+            return Err(Malformed);
+        };
+        let digests = digests.iter().copied().map(FragmentDigest::from_bytes);
+        Ok(Self::Finished {
+            number,
+            since,
+            digests: digests.collect(),
+        })
     }
 
     fn parse_receipt(message: MessageId, fields: &mut Reader<'_>) -> Result<Self, Malformed> {
