@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app_connection::AppContext;
 use crate::apps::Apps;
-use crate::config::{ClientConfig, MESSAGE_LEN_MAX_DEFAULT, UNDELIVERED_BYTES_MAX_DEFAULT};
+use crate::config::{
+    ClientConfig, MESSAGE_LEN_MAX_DEFAULT, PushMode, UNDELIVERED_BYTES_MAX_DEFAULT,
+};
 use crate::deliveries::Deliveries;
 use crate::engine_task::{
-    EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE, TAKEN_QUEUE,
+    Bounds, EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE, TAKEN_QUEUE,
 };
 use crate::error::ClientError;
 use crate::gateway_link::GatewayLink;
@@ -169,35 +171,27 @@ impl Client {
             status,
             instance,
         } = self;
-        if config.engine.vpn_mode {
-            tracing::warn!(
-                "vpn mode is on: no cover traffic and no delays, so whoever watches the network \
-                 can see who talks to whom"
-            );
-        }
-        if config.legacy_peers.check(unix_time_secs()).is_ok() {
-            tracing::warn!(
-                legacy_peers = %config.legacy_peers,
-                "the link to the gateway may be in clear: whoever watches it can read it"
-            );
-        }
+        warn_of_switches(&config);
         let status_seen = status.subscribe();
-        let unacknowledged_bytes_max = config.engine.unacknowledged_bytes_max;
         let (store_thread, store) = store.unzip();
 
         let (inputs_in, inputs) = mpsc::channel(INPUT_QUEUE);
         let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
         let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
         let (announced_in, announced) = watch::channel(None);
-        let limits = config.apps.as_ref().map_or(
-            (MESSAGE_LEN_MAX_DEFAULT, UNDELIVERED_BYTES_MAX_DEFAULT),
-            |apps| (apps.message_len_max, apps.undelivered_bytes_max),
-        );
-        let (message_len_max, undelivered_bytes_max) = limits;
-        let push_mode = config.apps.as_ref().map(|apps| apps.push_mode);
-        let push_mode = push_mode.unwrap_or_default();
+        let apps_config = config.apps.as_ref();
+        let message_len_max =
+            apps_config.map_or(MESSAGE_LEN_MAX_DEFAULT, |apps| apps.message_len_max);
+        let push_mode = apps_config.map_or_else(PushMode::default, |apps| apps.push_mode);
+        let bounds = Bounds {
+            unacknowledged_bytes_max: config.engine.unacknowledged_bytes_max,
+            untaken_bytes_max: apps_config.map_or(UNDELIVERED_BYTES_MAX_DEFAULT, |apps| {
+                apps.undelivered_bytes_max
+            }),
+        };
         let (taken_in, taken) = mpsc::channel(TAKEN_QUEUE);
-        let (deliveries, news, desk) = Deliveries::new(push_mode, undelivered_bytes_max, taken_in);
+        let (deliveries, news, desk) =
+            Deliveries::new(push_mode, bounds.untaken_bytes_max, taken_in);
 
         let queues = EngineQueues {
             inputs,
@@ -209,7 +203,7 @@ impl Client {
             journeys: config.journeys,
             status: Arc::clone(&status),
         };
-        let engine_task = EngineTask::new(engine, clock, unacknowledged_bytes_max, queues);
+        let engine_task = EngineTask::new(engine, clock, bounds, queues);
         let gateway_link = GatewayLink {
             client: identity,
             keys: Arc::new(shared_keys),
@@ -250,6 +244,22 @@ impl Client {
             tasks.spawn(apps.run(context, status_seen, stop.clone()));
         }
         (tasks, store_thread, instance)
+    }
+}
+
+/// Says what a client that is less than private gives up.
+fn warn_of_switches(config: &ClientConfig) {
+    if config.engine.vpn_mode {
+        tracing::warn!(
+            "vpn mode is on: no cover traffic and no delays, so whoever watches the network \
+             can see who talks to whom"
+        );
+    }
+    if config.legacy_peers.check(unix_time_secs()).is_ok() {
+        tracing::warn!(
+            legacy_peers = %config.legacy_peers,
+            "the link to the gateway may be in clear: whoever watches it can read it"
+        );
     }
 }
 

@@ -8,26 +8,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nym_client_core::{
-    Engine, Event, Journey, Lane, MessageId, MessageNumber, ReceivedMessage, SendError,
-};
+use nym_client_core::{Engine, Event, Journey, MessageId, MessageNumber, ReceivedMessage};
 use nym_daemon::clock::Clock;
-use nym_packet::address::Recipient;
 use nym_packet::mix_packet::MixPacket;
-use nym_packet::reply::{REPLY_SURB_LEN, ReplySurb};
-use nym_protocol::app::{Outcome, Received, SenderTag};
+use nym_protocol::app::{Outcome, Received};
 use nym_protocol::validator::Topology;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use self::intake::Intake;
+pub(crate) use self::intake::Push;
 use self::keeping::{Keeping, Progress};
+use self::orders::Obeyed;
+pub(crate) use self::orders::{AppOrder, Order};
 use crate::deliveries::{AppId, Author, MessageName, News};
 use crate::status::{ClientStatus, RateMeter};
 use crate::store::StoreHandle;
 
+mod intake;
 mod keeping;
+pub(crate) mod orders;
 
 /// Packets on their way to the gateway: 256 of at most 33 KiB, usually 2.4 KiB, are 8 MiB at
 /// worst. At the default pace that is four seconds of a link that has stalled.
@@ -54,70 +56,13 @@ pub(crate) enum EngineInput {
     LinkDown,
     /// The gateway takes packets.
     LinkUp,
-    /// The gateway delivered something. The sender is answered when nothing of it can be lost
-    /// any more.
-    Push(Vec<u8>, oneshot::Sender<()>),
+    /// The gateway delivered something.
+    Push(Push),
+    /// The gateway asks whether everything that it delivered so far was read. The answer is given
+    /// when nothing of that can be lost any more.
+    Question(oneshot::Sender<()>),
     /// The network looks like this now.
     Topology(Box<Topology>),
-}
-
-/// What an app wants the engine to do; the answer says whether it was taken over, which means that
-/// it is safe.
-#[derive(Debug)]
-pub(crate) struct AppOrder {
-    pub(crate) order: Order,
-    /// Who sends a message.
-    pub(crate) author: Author,
-    /// Where what is taken over is counted.
-    pub(crate) lane: Option<Lane>,
-    pub(crate) answer: oneshot::Sender<Result<Done, SendError>>,
-}
-
-/// An order was obeyed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Done {
-    /// Unacknowledged packets of the order's lane, 0 without one.
-    pub(crate) lane_queue_length: u64,
-    /// The message that was taken over, if the order was to send one.
-    pub(crate) message: Option<MessageId>,
-}
-
-/// What an app wants the engine to do.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Tell how many packets wait in the lane.
-    CountLane,
-    /// Answer whoever made this SURB.
-    Reply {
-        surb: Box<ReplySurb>,
-        message: Vec<u8>,
-    },
-    /// Answer the anonymous peer of this name.
-    ReplyToTag { tag: SenderTag, message: Vec<u8> },
-    /// Send to an address.
-    Send {
-        recipient: Box<Recipient>,
-        message: Vec<u8>,
-        reply_surbs: u32,
-    },
-}
-
-impl Order {
-    /// Bytes that would wait for acknowledgement.
-    fn len(&self) -> usize {
-        match self {
-            Self::CountLane => 0,
-            Self::Reply { message, .. } | Self::ReplyToTag { message, .. } => message.len(),
-            Self::Send {
-                message,
-                reply_surbs,
-                ..
-            } => usize::try_from(*reply_surbs)
-                .unwrap_or(usize::MAX)
-                .saturating_mul(REPLY_SURB_LEN)
-                .saturating_add(message.len()),
-        }
-    }
 }
 
 /// The task and its queues.
@@ -131,8 +76,9 @@ pub(crate) struct EngineTask {
     pub(crate) packets: mpsc::Sender<MixPacket>,
     pub(crate) news: mpsc::Sender<News>,
     pub(crate) journeys: Option<mpsc::Sender<Journey>>,
-    pub(crate) unacknowledged_bytes_max: usize,
+    unacknowledged_bytes_max: usize,
     status: Arc<watch::Sender<ClientStatus>>,
+    intake: Intake,
     keeping: Keeping,
     state: State,
 }
@@ -150,12 +96,13 @@ struct State {
     meter: RateMeter,
 }
 
-/// Who is to be told that a message was accepted.
-#[derive(Debug)]
-struct Obeyed {
-    author: Author,
-    lane: Option<Lane>,
-    answer: oneshot::Sender<Result<Done, SendError>>,
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Bytes of messages that are not acknowledged: above it, orders wait.
+    pub(crate) unacknowledged_bytes_max: usize,
+    /// Bytes of messages that no app has taken: from there on, pushes wait.
+    pub(crate) untaken_bytes_max: usize,
 }
 
 /// The queues that lead to and from the task, and the way to the store, if there is one.
@@ -175,7 +122,7 @@ impl EngineTask {
     pub(crate) fn new(
         engine: Engine<StdRng>,
         clock: Clock,
-        unacknowledged_bytes_max: usize,
+        bounds: Bounds,
         queues: EngineQueues,
     ) -> Self {
         let EngineQueues {
@@ -197,8 +144,9 @@ impl EngineTask {
             packets,
             news,
             journeys,
-            unacknowledged_bytes_max,
+            unacknowledged_bytes_max: bounds.unacknowledged_bytes_max,
             status,
+            intake: Intake::new(bounds.untaken_bytes_max),
             keeping: Keeping::new(store),
             state: State::default(),
         }
@@ -283,103 +231,25 @@ impl EngineTask {
             EngineInput::LinkDown => {
                 self.state.link_up = false;
                 self.engine.set_link_up(now, false);
+                self.intake.forget_closed();
             }
             EngineInput::LinkUp => {
                 self.state.link_up = true;
                 self.engine.set_link_up(now, true);
             }
-            EngineInput::Push(push, reader) => {
-                let position = self.engine.handle_push(now, &push);
-                self.keeping.wait(position, reader);
-            }
+            EngineInput::Push(push) => self.take_push(push),
+            EngineInput::Question(safe) => self.take_question(safe),
             EngineInput::Topology(topology) => {
                 self.engine.set_topology(*topology);
             }
         }
     }
 
-    /// Hands an order to the engine. When too much waits for acknowledgement and the network is
-    /// there, the order waits, and with it all apps that want to send more.
-    fn obey(&mut self, order: AppOrder) {
-        let len = order.order.len();
-        let max = self.unacknowledged_bytes_max;
-        let has_room = self.engine.unacknowledged_bytes().saturating_add(len) <= max;
-        if !has_room && len <= max && self.state.link_up {
-            self.state.waiting = Some(order);
-            return;
-        }
-        let AppOrder {
-            order,
-            author,
-            lane,
-            answer,
-        } = order;
-        let now = self.clock.now();
-        let outcome = match order {
-            Order::CountLane => Ok(None),
-            Order::Reply { surb, message } => self.engine.reply(now, *surb, message).map(Some),
-            Order::ReplyToTag { tag, message } => {
-                self.engine.reply_to_tag(now, tag, message).map(Some)
-            }
-            Order::Send {
-                recipient,
-                message,
-                reply_surbs,
-            } => self
-                .engine
-                .send_anonymous(now, &recipient, &message, reply_surbs)
-                .map(Some),
-        };
-        // The app may be gone; what was taken over is sent all the same.
-        match outcome {
-            Err(refusal) => {
-                let _ = answer.send(Err(refusal));
-            }
-            Ok(None) => {
-                let lane_queue_length = self.lane_queue_length(lane);
-                let _ = answer.send(Ok(Done {
-                    lane_queue_length,
-                    message: None,
-                }));
-            }
-            Ok(Some(message)) => {
-                if let Some(lane) = lane {
-                    self.engine.put_in_lane(message, lane);
-                }
-                if let MessageName::Id(id) = &author.name {
-                    self.engine.ask_receipt(now, message, id.clone());
-                }
-                let obeyed = Obeyed {
-                    author,
-                    lane,
-                    answer,
-                };
-                self.state.obeyed.insert(message, obeyed);
-            }
-        }
-    }
-
-    /// A message that an app handed over is safe.
-    async fn accept(&mut self, message: MessageId) {
-        let Some(obeyed) = self.state.obeyed.remove(&message) else {
-            return;
-        };
-        let done = Done {
-            lane_queue_length: self.lane_queue_length(obeyed.lane),
-            message: Some(message),
-        };
-        self.say(News::Accepted(message, obeyed.author)).await;
-        let _ = obeyed.answer.send(Ok(done));
-    }
-
-    fn lane_queue_length(&self, lane: Option<Lane>) -> u64 {
-        lane.map_or(0, |lane| self.engine.lane_queue_length(lane))
-    }
-
     async fn drain(&mut self) {
         if let Some(order) = self.state.waiting.take() {
             self.obey(order);
         }
+        self.take_held();
         self.keeping.write_next(&mut self.engine);
         while let Some(packet) = self.engine.poll_transmit() {
             if self.packets.try_send(packet).is_err() {
@@ -398,11 +268,7 @@ impl EngineTask {
     async fn tell(&mut self, event: Event) {
         match event {
             Event::Accepted { message } => self.accept(message).await,
-            Event::Refused { message } => {
-                if let Some(obeyed) = self.state.obeyed.remove(&message) {
-                    let _ = obeyed.answer.send(Err(SendError::StoreDown));
-                }
-            }
+            Event::Refused { message } => self.refuse(message),
             Event::Received(ReceivedMessage {
                 number,
                 message,

@@ -6,9 +6,10 @@
 //!    └─ pause ┴─────────────────────────────────────┘
 //! ```
 //!
-//! A gateway asks by ping whether a push was read, and answers come from reading on. So nothing is
-//! read behind a push before what it brought is safe: then whatever a gateway saw acknowledged
-//! survives the end of this process.
+//! A gateway asks by ping whether its pushes were read. Reading goes on, but the answer waits until
+//! what was pushed before the ping is safe: then whatever a gateway saw acknowledged survives the
+//! end of this process, and many pushes share a commit. Pushes that are not safe yet are bounded
+//! ([`UNSAFE_PUSHES_MAX`]); beyond that nothing is read.
 //!
 //! Every attempt has a socket of its own. While the link is down the engine makes no packets, and
 //! those left in the queue are thrown away before the link is up again: they were built for a
@@ -25,18 +26,19 @@ use nym_daemon::clock::{Clock, unix_time_secs};
 use nym_packet::keys::IdentityPublicKey;
 use nym_packet::mix_packet::MixPacket;
 use nym_protocol::gateway::client_session::Event;
-use nym_protocol::gateway::{ClientLogin, ClientSession, Refusal, SharedKeys};
+use nym_protocol::gateway::{ClientLogin, ClientSession, PushKind, Refusal, SharedKeys};
+use nym_protocol::ws::WsMessage;
 use nym_transport::legacy::LegacyPeers;
 use nym_transport::websocket::{
-    CloseCode, Incoming, WebSocket, WebSocketLimits, WebSocketReceiver, WebSocketSender,
+    CloseCode, Heard, Incoming, Ping, PingedReceiver, WebSocket, WebSocketLimits, WebSocketSender,
 };
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::engine_task::EngineInput;
+use crate::engine_task::{EngineInput, Push};
 use crate::status::ClientStatus;
 
 /// How often the gateway is pinged.
@@ -50,6 +52,13 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Packets that are sealed and written with one system call when they have piled up.
 const BATCH: usize = 32;
+
+/// Pushes that were read and are not safe yet, over all links one after the other: 512 regular ones
+/// are 0.8 MiB, extended ones 16 MiB. That is what a gateway pushes without an answer, 8 times 64.
+pub(crate) const UNSAFE_PUSHES_MAX: usize = 512;
+
+/// Pings that wait for their answer; with more, nothing is read. A gateway has 8 under way.
+const UNANSWERED_MAX: usize = 32;
 
 /// Why the link is down.
 #[derive(Debug, thiserror::Error)]
@@ -109,11 +118,12 @@ impl GatewayLink {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
         let mut attempts = 0_usize;
+        let room = Arc::new(Semaphore::new(UNSAFE_PUSHES_MAX));
         loop {
             let (url, envelope) = (self.url(attempts), self.envelope(attempts));
             let started = self.clock.now();
             let error = match self.connect(&url, envelope, &shutdown).await {
-                Ok((socket, session)) => self.keep(socket, session, &shutdown).await,
+                Ok((socket, session)) => self.keep(socket, session, &room, &shutdown).await,
                 Err(error) => error,
             };
             if matches!(error, LinkError::Stopping) {
@@ -186,6 +196,7 @@ impl GatewayLink {
         &mut self,
         socket: WebSocket,
         session: ClientSession,
+        room: &Arc<Semaphore>,
         shutdown: &CancellationToken,
     ) -> LinkError {
         while self.packets.try_recv().is_ok() {}
@@ -196,11 +207,19 @@ impl GatewayLink {
         tracing::info!("connected to the gateway");
 
         let session = Mutex::new(session);
-        let (mut sender, mut receiver) = socket.split();
+        let (mut sender, receiver) = socket.split_to_answer();
+        let (unanswered, answers) = mpsc::channel(UNANSWERED_MAX);
+        let reader = Reader {
+            receiver,
+            session: &session,
+            inputs: &self.inputs,
+            room,
+            unanswered,
+        };
         let error = tokio::select! {
             () = shutdown.cancelled() => LinkError::Stopping,
-            error = read(&mut receiver, &session, &self.inputs) => error,
-            error = write(&mut sender, &session, &mut self.packets) => error,
+            error = reader.run() => error,
+            error = write(&mut sender, &session, &mut self.packets, answers) => error,
         };
         self.status.send_modify(|status| status.connected = false);
         let _ = self.inputs.send(EngineInput::LinkDown).await;
@@ -252,36 +271,70 @@ pub(crate) async fn open(
     }
 }
 
-async fn read(
-    receiver: &mut WebSocketReceiver,
-    session: &Mutex<ClientSession>,
-    inputs: &mpsc::Sender<EngineInput>,
-) -> LinkError {
-    loop {
-        let incoming = match timeout(SILENCE_MAX, receiver.receive()).await {
-            Ok(Ok(Some(incoming))) => incoming,
-            Ok(Ok(None)) => return LinkError::Closed,
-            Ok(Err(error)) => return error.into(),
-            Err(_) => return LinkError::Silent,
-        };
-        let Incoming::Message(message) = incoming else {
-            continue;
-        };
-        lock(session).handle_message(message);
+/// A ping that is answered when what was pushed before it is safe.
+struct Unanswered {
+    ping: Ping,
+    is_safe: oneshot::Receiver<()>,
+}
+
+/// Hands on what the gateway pushes and asks.
+struct Reader<'a> {
+    receiver: PingedReceiver,
+    session: &'a Mutex<ClientSession>,
+    inputs: &'a mpsc::Sender<EngineInput>,
+    room: &'a Arc<Semaphore>,
+    unanswered: mpsc::Sender<Unanswered>,
+}
+
+impl Reader<'_> {
+    async fn run(mut self) -> LinkError {
         loop {
-            let event = lock(session).poll_event();
-            match event {
-                Some(Event::Push(push)) => {
-                    let (safe, is_safe) = oneshot::channel();
-                    let input = EngineInput::Push(push, safe);
-                    if inputs.send(input).await.is_err() || is_safe.await.is_err() {
-                        return LinkError::Stopping;
-                    }
+            let handed_on = match timeout(SILENCE_MAX, self.receiver.receive()).await {
+                Ok(Ok(Some(Heard::Incoming(Incoming::Message(message))))) => {
+                    self.hand_on(message).await
                 }
-                Some(_) => {}
-                None => break,
+                Ok(Ok(Some(Heard::Incoming(Incoming::Pong(_))))) => Ok(()),
+                Ok(Ok(Some(Heard::Ping(ping)))) => self.ask(ping).await,
+                Ok(Ok(None)) => return LinkError::Closed,
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return LinkError::Silent,
+            };
+            if let Err(error) = handed_on {
+                return error;
             }
         }
+    }
+
+    async fn hand_on(&self, message: WsMessage) -> Result<(), LinkError> {
+        lock(self.session).handle_message(message);
+        loop {
+            let event = lock(self.session).poll_event();
+            match event {
+                Some(Event::Push(content)) => {
+                    let room = match PushKind::of(content.len()) {
+                        PushKind::Ack => None,
+                        PushKind::Message => {
+                            let room = Arc::clone(self.room).acquire_owned().await;
+                            Some(room.map_err(|_| LinkError::Stopping)?)
+                        }
+                    };
+                    let push = EngineInput::Push(Push { content, room });
+                    let sent = self.inputs.send(push).await;
+                    sent.map_err(|_| LinkError::Stopping)?;
+                }
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Lets the ping wait for its answer.
+    async fn ask(&self, ping: Ping) -> Result<(), LinkError> {
+        let (safe, is_safe) = oneshot::channel();
+        let asked = self.inputs.send(EngineInput::Question(safe)).await;
+        asked.map_err(|_| LinkError::Stopping)?;
+        let unanswered = self.unanswered.send(Unanswered { ping, is_safe }).await;
+        unanswered.map_err(|_| LinkError::Stopping)
     }
 }
 
@@ -289,12 +342,14 @@ async fn write(
     sender: &mut WebSocketSender,
     session: &Mutex<ClientSession>,
     packets: &mut mpsc::Receiver<MixPacket>,
+    mut unanswered: mpsc::Receiver<Unanswered>,
 ) -> LinkError {
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::with_capacity(BATCH);
+    let mut first = None;
     loop {
-        // Both branches are cancel-safe.
+        // All branches are cancel-safe.
         let written = tokio::select! {
             count = packets.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
@@ -306,12 +361,37 @@ async fn write(
                 };
                 sender.send_all(sealed).await
             }
+            answer = next_answer(&mut first, &mut unanswered) => match answer {
+                Some(ping) => sender.answer(ping).await,
+                None => return LinkError::Stopping,
+            },
             _ = pings.tick() => sender.ping().await,
         };
         if let Err(error) = written {
             return error.into();
         }
     }
+}
+
+/// The last of the pings whose answers are due, which answers those before it as well; `None` when
+/// nobody can tell any more. Cancel-safe: the first one that waits is kept in `first`.
+async fn next_answer(
+    first: &mut Option<Unanswered>,
+    unanswered: &mut mpsc::Receiver<Unanswered>,
+) -> Option<Ping> {
+    if first.is_none() {
+        *first = Some(unanswered.recv().await?);
+    }
+    (&mut first.as_mut()?.is_safe).await.ok()?;
+    let mut answered = first.take()?.ping;
+    while let Ok(mut next) = unanswered.try_recv() {
+        if next.is_safe.try_recv().is_err() {
+            *first = Some(next);
+            break;
+        }
+        answered = next.ping;
+    }
+    Some(answered)
 }
 
 fn lock(session: &Mutex<ClientSession>) -> MutexGuard<'_, ClientSession> {

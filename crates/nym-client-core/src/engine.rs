@@ -1,6 +1,7 @@
 //! The engine: what an app hands over goes in, paced packets come out, and the other way round.
 
 mod anonymous;
+mod arrived;
 mod durability;
 mod fair_queue;
 mod pacing;
@@ -21,6 +22,7 @@ use nym_protocol::validator::topology::Topology;
 use rand_core::CryptoRng;
 use sphinx::{Builder, PrivateKey};
 
+use self::arrived::Arrived;
 pub use self::durability::RestoreError;
 use self::pacing::PoissonStream;
 use self::receiving::Receiver;
@@ -162,8 +164,7 @@ pub struct Engine<R> {
     store_up: bool,
     /// Messages that were taken over, until they are safe.
     unsafe_messages: VecDeque<(Position, MessageId)>,
-    /// The last number given to a message that arrived.
-    last_arrived: u64,
+    arrived: Arrived,
     /// What slots of now carry, until it is built, all at once.
     due: Vec<Due>,
     builder: Builder,
@@ -204,7 +205,7 @@ impl<R: CryptoRng> Engine<R> {
             journal,
             store_up: true,
             unsafe_messages: VecDeque::new(),
-            last_arrived: 0,
+            arrived: Arrived::default(),
             due: Vec::new(),
             builder: Builder::new(),
             transmits: VecDeque::new(),
@@ -419,6 +420,16 @@ impl<R: CryptoRng> Engine<R> {
     #[must_use]
     pub fn unacknowledged_messages(&self) -> usize {
         self.unacknowledged.message_count()
+    }
+
+    /// Bytes of messages that arrived and were not [taken](Self::handle_taken), with 256 more for
+    /// each.
+    ///
+    /// The engine takes whatever it is given. Who wants to bound this hands in no push but
+    /// acknowledgements, which are 21 bytes long, while there is too much.
+    #[must_use]
+    pub const fn untaken_bytes(&self) -> usize {
+        self.arrived.bytes()
     }
 
     /// Counts since the engine began.

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::{AppToken, PushMode};
 use crate::deliveries::{Deliveries, MessageName, News};
-use crate::engine_task::{AppOrder, Done, Order};
+use crate::engine_task::orders::Done;
+use crate::engine_task::{AppOrder, Order};
 
 const ADDRESS: &str = "GsugBcLyNHtP1BEuz3e97Fv1qNjR9oezXsWQ88epp5F8.\
     7AiD8RdLbuqBEXfDcA4ddYJWw6qVBRez4E3E8cX5h7P3@65SkPxGjnPjm4VUXNZohzMuSAc9JKQzbuqwDWE5odCkm";

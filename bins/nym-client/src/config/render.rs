@@ -177,7 +177,7 @@ fn apps_entries(apps: &AppsSection) -> Vec<Entry<'static>> {
             value(apps.message_len_max),
         ),
         (
-            "Bytes of messages that wait while no app is there; beyond it the oldest go.",
+            "Bytes of messages that wait while no app is there; beyond it the gateway keeps what comes.",
             "undelivered_bytes_max",
             value(apps.undelivered_bytes_max),
         ),

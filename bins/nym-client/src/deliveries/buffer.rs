@@ -17,8 +17,8 @@ pub(super) struct Buffer {
     bytes: usize,
     bytes_max: usize,
     newest_app: AppId,
-    dropped_count: u64,
-    /// Messages that some app has, or that were dropped, and of which the engine was not told.
+    missed_count: u64,
+    /// Messages that some app has, and of which the engine was not told.
     gone: VecDeque<MessageNumber>,
 }
 
@@ -49,7 +49,7 @@ impl Buffer {
             bytes: 0,
             bytes_max,
             newest_app: AppId::EARLIER,
-            dropped_count: 0,
+            missed_count: 0,
             gone: VecDeque::new(),
         }
     }
@@ -105,8 +105,8 @@ impl Buffer {
         }
     }
 
-    /// Takes a message in. When there is no room the oldest goes that no app is being told of or
-    /// that some app has, or else the oldest that was written to one which does not confirm it.
+    /// Takes a message in. When there is no room, messages go that some app has, oldest first: a
+    /// slow one misses them. What no app has stays; the engine lets no more come than there may be.
     pub(super) fn add(&mut self, number: MessageNumber, received: Received) {
         self.bytes += Self::cost(&received);
         self.entries.push_back(Entry {
@@ -116,19 +116,17 @@ impl Buffer {
             had_before: None,
         });
         while self.bytes > self.bytes_max {
-            let oldest = |may_go: fn(&Entry) -> bool| self.entries.iter().position(may_go);
-            let idle = oldest(|entry| entry.offered.is_empty() || entry.had_before.is_some());
-            let written = || oldest(|entry| entry.offered.iter().any(|other| other.is_written));
-            let Some(oldest) = idle.or_else(written) else {
+            let is_had = |entry: &Entry| entry.had_before.is_some();
+            let Some(oldest) = self.entries.iter().position(is_had) else {
                 break;
             };
             self.remove(oldest);
-            self.dropped_count += 1;
+            self.missed_count += 1;
             // One line per doubling: a flood of messages is no flood of log lines.
-            if self.dropped_count.is_power_of_two() {
+            if self.missed_count.is_power_of_two() {
                 tracing::warn!(
-                    dropped = self.dropped_count,
-                    "apps do not take their messages and the buffer is full: the oldest are dropped"
+                    missed = self.missed_count,
+                    "an app is too slow for the messages that others take, and misses some"
                 );
             }
         }
@@ -219,9 +217,6 @@ impl Buffer {
     fn remove(&mut self, index: usize) {
         if let Some(entry) = self.entries.remove(index) {
             self.bytes = self.bytes.saturating_sub(Self::cost(&entry.received));
-            if entry.had_before.is_none() {
-                self.gone.push_back(entry.number);
-            }
         }
     }
 
@@ -388,17 +383,17 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_message_goes_when_there_is_no_room_for_the_newest() {
+    fn what_no_app_has_stays_when_there_is_no_room() {
         for mode in [PushMode::Single, PushMode::Broadcast] {
             let room_for_two = 2 * (1 + Buffer::ENTRY_COST);
             let mut fixture = Fixture::new(mode, room_for_two);
             fixture.arrive(b"123");
             assert_eq!(
                 (fixture.left_in(), fixture.gone()),
-                (b"23".to_vec(), vec![1])
+                (b"123".to_vec(), vec![])
             );
-            let buffer = &fixture.buffer;
-            assert_eq!((buffer.bytes, buffer.dropped_count), (room_for_two, 1));
+            let app = fixture.join();
+            assert_eq!(fixture.take(app), b"123");
         }
     }
 }

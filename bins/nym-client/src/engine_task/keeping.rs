@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nym_client_core::{Batch, Engine, Position};
 use rand::rngs::StdRng;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::store::{StoreError, StoreHandle, Written};
@@ -33,8 +33,17 @@ pub(super) struct Keeping {
     failed: Option<Batch>,
     retry_at: Option<Instant>,
     failures_count: u64,
-    /// Pushes whose readers wait until what they brought is safe, in order.
-    reads: VecDeque<(Position, oneshot::Sender<()>)>,
+    /// What happens when a position is safe, in order.
+    waiting: VecDeque<(Position, Waiting)>,
+}
+
+/// Something that waits until what was pushed is safe.
+#[derive(Debug)]
+enum Waiting {
+    /// The answer to a gateway that asks for it.
+    Answer(oneshot::Sender<()>),
+    /// The room that a push takes.
+    Room(OwnedSemaphorePermit),
 }
 
 /// Something that happened to the store.
@@ -56,7 +65,7 @@ impl Keeping {
             failed: None,
             retry_at: None,
             failures_count: 0,
-            reads: VecDeque::new(),
+            waiting: VecDeque::new(),
         }
     }
 
@@ -87,12 +96,14 @@ impl Keeping {
                     tracing::info!("the store takes messages again");
                 }
                 engine.handle_committed(position);
-                while let Some((needed, _)) = self.reads.front()
+                while let Some((needed, _)) = self.waiting.front()
                     && *needed <= position
-                    && let Some((_, reader)) = self.reads.pop_front()
+                    && let Some((_, waiting)) = self.waiting.pop_front()
                 {
-                    // The link may be down.
-                    let _ = reader.send(());
+                    match waiting {
+                        Waiting::Answer(safe) => tell(safe),
+                        Waiting::Room(room) => drop(room),
+                    }
                 }
             }
             Progress::Written(Written::Failed(batch, error)) => {
@@ -105,14 +116,16 @@ impl Keeping {
         }
     }
 
-    /// Lets `reader` wait until the position is safe.
-    pub(super) fn wait(&mut self, position: Option<Position>, reader: oneshot::Sender<()>) {
-        match position {
-            // Who does not wait any more has nothing to be told.
-            None => {
-                let _ = reader.send(());
-            }
-            Some(position) => self.reads.push_back((position, reader)),
+    /// Frees the room of a push when the position is safe.
+    pub(super) fn free_when_safe(&mut self, position: Position, room: OwnedSemaphorePermit) {
+        self.waiting.push_back((position, Waiting::Room(room)));
+    }
+
+    /// Answers when all pushes so far are safe. Those that are not have their room.
+    pub(super) fn answer_when_safe(&mut self, safe: oneshot::Sender<()>) {
+        match self.waiting.back() {
+            None => tell(safe),
+            Some((position, _)) => self.waiting.push_back((*position, Waiting::Answer(safe))),
         }
     }
 
@@ -163,4 +176,9 @@ impl Keeping {
             tracing::error!(failures, %error, "nothing can be stored, so no message is accepted");
         }
     }
+}
+
+fn tell(safe: oneshot::Sender<()>) {
+    // The link may be down.
+    let _ = safe.send(());
 }

@@ -3,20 +3,28 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nym_client_core::{EngineConfig, MessageId};
+use nym_client_core::{EngineConfig, Lane, MessageId, SendError};
 use nym_daemon::entropy;
+use nym_packet::address::Recipient;
+use nym_packet::fragment::{FragmentGeometry, split};
 use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
+use nym_packet::{message, payload};
 use nym_protocol::validator::topology::{GatewayDescriptor, MixnodeDescriptor};
 use sphinx::PrivateKey;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::orders::Done;
 use super::*;
 use crate::deliveries::{AppId, MessageName};
 use crate::keys::{KeyFiles, OwnKeys};
 use crate::store::{Store, StoreConfig, StoreThread};
 
 const BYTES_MAX: usize = 10_000;
+
+/// Room for two messages of a few bytes.
+const UNTAKEN_BYTES_MAX: usize = 512;
 
 const LANE: Lane = Lane {
     app: 1,
@@ -27,7 +35,9 @@ struct Fixture {
     recipient: Recipient,
     inputs: mpsc::Sender<EngineInput>,
     orders: mpsc::Sender<AppOrder>,
+    taken: mpsc::Sender<MessageNumber>,
     packets: mpsc::Receiver<MixPacket>,
+    news: mpsc::Receiver<News>,
     journeys: mpsc::Receiver<Journey>,
     topology: Topology,
     _tasks: JoinSet<()>,
@@ -62,27 +72,33 @@ impl Fixture {
         let (inputs_in, inputs) = mpsc::channel(16);
         let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
         let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
-        let (news, _) = mpsc::channel(16);
+        let (news_in, news) = mpsc::channel(16);
         let (journeys_in, journeys) = mpsc::channel(16);
-        let (_, taken) = mpsc::channel(1);
+        let (taken_in, taken) = mpsc::channel(TAKEN_QUEUE);
         let queues = EngineQueues {
             inputs,
             orders,
             taken,
             store,
             packets: packets_in,
-            news,
+            news: news_in,
             journeys: Some(journeys_in),
             status: Arc::default(),
         };
-        let task = EngineTask::new(engine, clock, bytes_max, queues);
+        let bounds = Bounds {
+            unacknowledged_bytes_max: bytes_max,
+            untaken_bytes_max: UNTAKEN_BYTES_MAX,
+        };
+        let task = EngineTask::new(engine, clock, bounds, queues);
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(CancellationToken::new()));
         Self {
             recipient,
             inputs: inputs_in,
             orders: orders_in,
+            taken: taken_in,
             packets,
+            news,
             journeys,
             topology,
             _tasks: tasks,
@@ -101,6 +117,31 @@ impl Fixture {
         self.tell(EngineInput::Topology(Box::new(self.topology.clone())))
             .await;
         self.tell(EngineInput::LinkUp).await;
+    }
+
+    /// The gateway pushes what a packet with this message brings, and asks whether it was read.
+    async fn push(&self, text: &str) -> oneshot::Receiver<()> {
+        let padded = message::prepare(text.as_bytes(), None, FragmentGeometry::REGULAR).unwrap();
+        let fragments = split(&padded, FragmentGeometry::REGULAR, &mut entropy());
+        let content = fragments[0].to_bytes();
+        let content = payload::encrypt(&content, &self.recipient.encryption, &mut entropy());
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let push = Push {
+            content: content.unwrap(),
+            room: Some(room),
+        };
+        self.tell(EngineInput::Push(push)).await;
+        let (safe, is_safe) = oneshot::channel();
+        self.tell(EngineInput::Question(safe)).await;
+        is_safe
+    }
+
+    /// The next message for apps.
+    async fn arrived(&mut self) -> (MessageNumber, String) {
+        let Some(News::Received(number, received)) = self.news.recv().await else {
+            panic!("only messages arrive");
+        };
+        (number, String::from_utf8(received.message).unwrap())
     }
 
     async fn send(&self, len: usize) -> oneshot::Receiver<Result<Done, SendError>> {
@@ -245,4 +286,39 @@ async fn a_full_store_refuses_what_does_not_fit_and_takes_messages_again() {
         taken = fixture.send(10).await.await.unwrap();
     }
     taken.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_apps_leave_no_room_for_stays_with_the_gateway_and_acknowledgements_go_past_it() {
+    let mut fixture = Fixture::start();
+    fixture.connect().await;
+    let patience = Duration::from_secs(60);
+    for text in ["1", "2"] {
+        let is_safe = fixture.push(text).await;
+        assert_eq!(is_safe.await, Ok(()));
+    }
+    let mut third = fixture.push("3").await;
+    let mut fourth = fixture.push("4").await;
+    assert!(timeout(patience, &mut third).await.is_err(), "no room");
+    // Cover and messages leave, and what acknowledges them comes in.
+    while fixture.packets.try_recv().is_ok() {}
+    fixture.packets.recv().await.unwrap();
+    let acknowledgement = Push {
+        content: vec![0; 21],
+        room: None,
+    };
+    fixture.tell(EngineInput::Push(acknowledgement)).await;
+
+    let (first, text) = fixture.arrived().await;
+    assert_eq!(text, "1");
+    assert_eq!(fixture.arrived().await.1, "2");
+    assert!(fixture.news.try_recv().is_err(), "the third is held");
+    fixture.taken.send(first).await.unwrap();
+    let (number, text) = fixture.arrived().await;
+    assert_eq!(text, "3");
+    assert_eq!(third.await, Ok(()));
+    assert!(timeout(patience, &mut fourth).await.is_err(), "no room");
+    fixture.taken.send(number).await.unwrap();
+    assert_eq!(fixture.arrived().await.1, "4");
+    assert_eq!(fourth.await, Ok(()));
 }

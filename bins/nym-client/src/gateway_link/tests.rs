@@ -151,10 +151,10 @@ async fn packets_go_out_and_pushes_come_in() {
     );
     let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
     socket.send(push).await.unwrap();
-    let EngineInput::Push(pushed, _) = link.input().await else {
+    let EngineInput::Push(pushed) = link.input().await else {
         panic!("a push is handed on");
     };
-    assert_eq!(pushed, b"pushed");
+    assert_eq!(pushed.content, b"pushed");
 
     link.shutdown.cancel();
     while let Some(ended) = link.tasks.join_next().await {
@@ -169,23 +169,66 @@ async fn a_ping_behind_a_push_is_answered_when_what_was_pushed_is_safe_and_not_b
     let mut link = Link::start(gateway.url(), None);
     let mut socket = gateway.admit(true).await;
     assert!(matches!(link.input().await, EngineInput::LinkUp));
-    let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
-    socket.send(push).await.unwrap();
-    socket.ping().await.unwrap();
-    let EngineInput::Push(_, safe) = link.input().await else {
-        panic!("a push is handed on");
-    };
-    // Writing goes on meanwhile, and does not let the answer slip out.
+    let mut questions = Vec::new();
+    // Reading goes on behind a ping that is not answered.
+    for number in 1..=3 {
+        let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
+        socket.send_all_and_ping([push], number).await.unwrap();
+        assert!(matches!(link.input().await, EngineInput::Push(_)));
+        let EngineInput::Question(safe) = link.input().await else {
+            panic!("a question follows the push");
+        };
+        questions.push(safe);
+    }
+    // Writing goes on as well, and does not let an answer slip out.
     link.packets.send(packet(1)).await.unwrap();
-    gateway.packet(&mut socket).await;
     let patience = Duration::from_millis(100);
-    let early = timeout(patience, socket.receive()).await;
-    assert!(
-        !matches!(early, Ok(Ok(Some(Incoming::Pong(_))))),
-        "answered before it was safe: {early:?}"
-    );
-    safe.send(()).unwrap();
-    while !matches!(socket.receive().await, Ok(Some(Incoming::Pong(_)))) {}
+    let numbered = async |socket: &mut WebSocket| loop {
+        if let Incoming::Pong(Some(number)) = socket.receive().await.unwrap().unwrap() {
+            return number;
+        }
+    };
+    let early = timeout(patience, numbered(&mut socket)).await;
+    assert!(early.is_err(), "answered before it was safe: {early:?}");
+    let [first, second, third] = <[_; 3]>::try_from(questions).unwrap();
+    first.send(()).unwrap();
+    assert_eq!(numbered(&mut socket).await, 1);
+    third.send(()).unwrap();
+    let early = timeout(patience, numbered(&mut socket)).await;
+    assert!(early.is_err(), "answers come in their order: {early:?}");
+    second.send(()).unwrap();
+    assert_eq!(numbered(&mut socket).await, 3, "one for both");
+}
+
+#[tokio::test]
+async fn nothing_more_is_read_while_too_many_pushes_are_not_safe_but_acknowledgements_are() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let mut pushes = Vec::new();
+    let acknowledgement = WsMessage::Binary(gateway.keys.seal(&[1; 21]));
+    let message = WsMessage::Binary(gateway.keys.seal(b"pushed"));
+    for count in 1..=UNSAFE_PUSHES_MAX {
+        let both = [acknowledgement.clone(), message.clone()];
+        socket.send_all(both).await.unwrap();
+        while pushes.len() < 2 * count {
+            let EngineInput::Push(push) = link.input().await else {
+                panic!("a push is handed on");
+            };
+            pushes.push(push);
+        }
+    }
+    let both = [acknowledgement.clone(), message, acknowledgement];
+    socket.send_all(both).await.unwrap();
+    assert!(matches!(link.input().await, EngineInput::Push(_)));
+    let patience = Duration::from_millis(100);
+    let more = timeout(patience, link.input()).await;
+    assert!(more.is_err(), "there is no room: {more:?}");
+    drop(pushes);
+    for _ in 0..2 {
+        assert!(matches!(link.input().await, EngineInput::Push(_)));
+    }
 }
 
 #[tokio::test]

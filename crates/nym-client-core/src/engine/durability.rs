@@ -81,9 +81,7 @@ impl<R: CryptoRng> Engine<R> {
     fn take_back(&mut self, record: Record) {
         match record {
             Record::Counter(Counter::Accepted, last) => self.unacknowledged.restore_last_id(last),
-            Record::Counter(Counter::Arrived, last) => {
-                self.last_arrived = self.last_arrived.max(last);
-            }
+            Record::Counter(Counter::Arrived, last) => self.arrived.restore_last(last),
             Record::Message {
                 id,
                 accepted_at,
@@ -119,7 +117,8 @@ impl<R: CryptoRng> Engine<R> {
                 digests,
             } => self.receiver.restore_finished(number, since, digests),
             Record::Arrived { received, .. } => {
-                self.last_arrived = self.last_arrived.max(received.number.get());
+                self.arrived
+                    .restore(received.number, received.message.len());
                 let safe = Position::default();
                 self.events.push_back((safe, Event::Received(received)));
             }
@@ -184,6 +183,7 @@ impl<R: CryptoRng> Engine<R> {
 
     /// An app has a message that arrived, or it was given up: it will not be given again.
     pub fn handle_taken(&mut self, number: MessageNumber) {
+        self.arrived.take(number);
         self.journal
             .note(|| Change::remove(record::arrived_key(number)));
     }
@@ -196,14 +196,14 @@ impl<R: CryptoRng> Engine<R> {
         reply_surb: Option<ReplySurb>,
         sender_tag: Option<SenderTag>,
     ) {
-        self.last_arrived += 1;
+        let number = self.arrived.add(message.len());
         let received = ReceivedMessage {
-            number: MessageNumber::new(self.last_arrived),
+            number,
             message,
             reply_surb,
             sender_tag,
         };
-        let last = self.last_arrived;
+        let last = number.get();
         self.journal
             .note(|| record::counter(Counter::Arrived, last));
         self.journal.note(|| record::arrived(now, &received));
