@@ -9,7 +9,6 @@ use nym_protocol::app::{Form, Request, Response, sender_tags};
 use nym_protocol::ws::WsMessage;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketLimits};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -117,17 +116,11 @@ impl LocalApp {
         self.send(frame).await
     }
 
-    /// Sends a text, and asks to be told what becomes of it.
+    /// Says something to the client, and asks to be told what becomes of it.
     pub(super) async fn request_with_receipt(&mut self, request: &Request) -> Result<(), Failure> {
-        let frame = sender_tags::encode_request(Form::Text, request);
-        let Ok(WsMessage::Text(text)) = frame else {
-            return Err(Failure::new("the message is no text"));
-        };
-        let mut members: Map<String, Value> =
-            serde_json::from_str(&text).map_err(cannot("write the request"))?;
-        members.insert("id".to_owned(), 1.into());
-        let text = Value::Object(members).to_string();
-        self.send(WsMessage::Text(text)).await
+        let named = r#"{"type":"binaryId","id":1}"#;
+        self.send(WsMessage::Text(named.to_owned())).await?;
+        self.request(request).await
     }
 
     async fn send(&mut self, frame: WsMessage) -> Result<(), Failure> {

@@ -30,24 +30,6 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// Below so many packets a message is through before anybody has read a progress bar.
 const PROGRESS_FROM: u64 = 100;
 
-/// A character of a text takes so many bytes in JSON at most, as `\u0000`.
-const JSON_GROWTH_MAX: usize = 6;
-
-/// What is to be sent.
-struct Message {
-    bytes: Vec<u8>,
-    /// Whether it can be sent as JSON.
-    is_text: bool,
-}
-
-impl Message {
-    fn new(bytes: Vec<u8>, apps: &AppsConfig) -> Self {
-        let text_len_max = apps.message_len_max.saturating_sub(1024) / JSON_GROWTH_MAX;
-        let is_text = bytes.len() <= text_len_max && str::from_utf8(&bytes).is_ok();
-        Self { bytes, is_text }
-    }
-}
-
 /// How it went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,7 +52,7 @@ struct Outcome {
 pub(crate) async fn execute(args: &SendArgs, home: &Home) -> Result<ExitCode, Failure> {
     let config = client_config(home, &args.id, &Overrides::default())?;
     let apps = config.apps.clone().unwrap_or_default();
-    let message = Message::new(read_message(args, &apps)?, &apps);
+    let message = read_message(args, &apps)?;
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
     let stopped = shutdown.token();
     let mut app = tokio::select! {
@@ -127,16 +109,10 @@ fn report(args: &SendArgs, outcome: &Outcome, started: bool) -> Result<ExitCode,
 }
 
 /// Hands the message over and waits for what was asked for.
-async fn send(app: &mut LocalApp, args: &SendArgs, message: Message) -> Result<Outcome, Failure> {
-    let Message { bytes, is_text } = message;
-    let len = bytes.len();
+async fn send(app: &mut LocalApp, args: &SendArgs, message: Vec<u8>) -> Result<Outcome, Failure> {
+    let bytes = message.len();
     let start = Instant::now();
-    let request = request(args, bytes);
-    if is_text {
-        app.request_with_receipt(&request).await?;
-    } else {
-        app.request(&request).await?;
-    }
+    app.request_with_receipt(&request(args, message)).await?;
     let News::Left(packets) = news(app).await? else {
         return Err(Failure::new(
             "the client did not say that it has the message",
@@ -146,30 +122,26 @@ async fn send(app: &mut LocalApp, args: &SendArgs, message: Message) -> Result<O
         Status::Accepted
     } else {
         let deadline = args.timeout.map(|limit| start + limit.get());
-        wait(app, packets, is_text, deadline).await?
+        wait(app, packets, deadline).await?
     };
     Ok(Outcome {
         version: JSON_VERSION,
         status,
-        bytes: len,
+        bytes,
         packets,
         millis: start.elapsed().as_millis(),
     })
 }
 
-/// Waits for the end of the message and shows how far it is. Only of a text the client tells the
-/// end by itself; bytes are delivered when nothing of them is left, and twice is asked so that an
-/// error has time to come first.
+/// Waits for the receipt of the message and shows how far it is.
 async fn wait(
     app: &mut LocalApp,
     packets: u64,
-    is_text: bool,
     deadline: Option<Instant>,
 ) -> Result<Status, Failure> {
     let progress = progress_bar(packets);
     let (mut left, mut moved_at) = (packets, Instant::now());
     let (mut asked, mut ask_at) = (false, Instant::now() + ASK_AGAIN_AFTER);
-    let mut nothing_left_count = 0;
     loop {
         let until = deadline.unwrap_or(moved_at + STALL_MAX);
         // All branches are cancel-safe.
@@ -182,10 +154,6 @@ async fn wait(
                         (left, moved_at) = (now_left, Instant::now());
                     }
                     progress.set_position(packets.saturating_sub(left));
-                    nothing_left_count += u32::from(now_left == 0);
-                    if nothing_left_count == 2 && !is_text {
-                        break;
-                    }
                 }
             },
             () = sleep_until(ask_at), if !asked => {

@@ -16,6 +16,12 @@
 //!     {"id":…,"status":"unknown"}
 //! ```
 //!
+//! A binary frame has no members, so its id comes in a text frame before it:
+//!
+//! ```text
+//! {"type":"binaryId","id":…}                     no answer; the next binary frame has the id
+//! ```
+//!
 //! Delivered means pushed to the recipient's client or kept durably by its gateway. After an
 //! answer of `pending` the app is told how the message ends, whoever sent it.
 
@@ -137,6 +143,16 @@ pub(super) fn request_id(members: &Members<'_>) -> Result<Option<RequestId>, App
     }
     let id = members.id.raw("id")?.parse();
     id.map(Some).map_err(malformed_id)
+}
+
+/// Whether this gives an id to the next binary frame.
+pub(super) fn is_binary_id(members: &Members<'_>) -> bool {
+    matches!(members.kind().as_deref(), Ok("binaryId"))
+}
+
+/// The id that it gives.
+pub(super) fn binary_id(members: &Members<'_>) -> Result<RequestId, AppError> {
+    members.id.raw("id")?.parse().map_err(malformed_id)
 }
 
 /// The member `ids` of a request for receipts.

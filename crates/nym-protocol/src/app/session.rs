@@ -91,6 +91,8 @@ pub struct AppSession {
     dialect: Dialect,
     may_switch: bool,
     last_form: Option<Form>,
+    /// The id of the next binary frame.
+    binary_id: Option<RequestId>,
     next_token: u64,
     waiting: VecDeque<Waiting>,
 }
@@ -108,6 +110,7 @@ impl AppSession {
             dialect,
             may_switch: choice == DialectChoice::Auto,
             last_form: None,
+            binary_id: None,
             next_token: 0,
             waiting: VecDeque::new(),
         }
@@ -115,13 +118,25 @@ impl AppSession {
 
     /// The app sent a text frame.
     ///
-    /// `None` when the answer has to wait for those of earlier requests.
+    /// `None` when the answer has to wait for those of earlier requests, or there is none because
+    /// it names the next binary frame.
     pub fn handle_text(&mut self, text: &str) -> Option<Output> {
-        self.last_form = Some(Form::Text);
-        match Members::parse(text) {
-            Ok(members) => {
-                let (id, parsed) = self.parse(&members);
-                self.take_in(Form::Text, id, parsed)
+        let members = match Members::parse(text) {
+            Ok(members) => members,
+            Err(error) => {
+                self.last_form = Some(Form::Text);
+                return self.take_in(Form::Text, None, Err(error));
+            }
+        };
+        if !receipts::is_binary_id(&members) {
+            self.last_form = Some(Form::Text);
+            let (id, parsed) = self.parse(&members);
+            return self.take_in(Form::Text, id, parsed);
+        }
+        match receipts::binary_id(&members) {
+            Ok(id) => {
+                self.binary_id = Some(id);
+                None
             }
             Err(error) => self.take_in(Form::Text, None, Err(error)),
         }
@@ -140,7 +155,8 @@ impl AppSession {
             Dialect::SenderTags => sender_tags::parse_binary(frame),
             Dialect::V0_11 => v0_11::parse_binary(frame),
         };
-        self.take_in(Form::Binary, None, parsed)
+        let id = self.binary_id.take();
+        self.take_in(Form::Binary, id, parsed)
     }
 
     /// The client did what the app asked, or refuses to.
@@ -559,6 +575,46 @@ mod tests {
                 text(r#"{"type":"laneQueueLength","lane":7,"queue_length":2}"#)
             ]
         );
+    }
+
+    #[test]
+    fn a_binary_frame_has_the_id_that_a_text_frame_before_it_gives() {
+        let mut session = AppSession::new(DialectChoice::V0_11);
+        let request = Request::Send {
+            recipient: ADDRESS.parse().unwrap(),
+            message: b"m".to_vec(),
+            reply_surbs: None,
+            connection_id: None,
+        };
+        let frame = v0_11::encode_request(Form::Binary, &request).unwrap();
+        let WsMessage::Binary(frame) = frame else {
+            panic!("binary was asked for");
+        };
+        assert!(
+            session
+                .handle_text(r#"{"type":"binaryId","id":7}"#)
+                .is_none()
+        );
+        let asked = token(session.handle_binary(&frame));
+        let accepted = session.answer(asked, Ok(Answer::Accepted));
+        assert_eq!(accepted, [text(r#"{"type":"accepted","id":7}"#)]);
+        assert!(matches!(push(&session, b"m"), WsMessage::Binary(_)));
+        let unnamed = token(session.handle_binary(&frame));
+        assert!(session.answer(unnamed, Ok(Answer::Accepted)).is_empty());
+        // A fault in the frame is told under its id; one in the id is told at once.
+        assert!(
+            session
+                .handle_text(r#"{"type":"binaryId","id":8}"#)
+                .is_none()
+        );
+        let Some(Output::Respond(WsMessage::Text(error))) = session.handle_binary(&[]) else {
+            panic!("an error is told");
+        };
+        assert!(error.contains(r#""id":8"#), "{error}");
+        for wrong in [r#"{"type":"binaryId"}"#, r#"{"type":"binaryId","id":[]}"#] {
+            let refused = session.handle_text(wrong);
+            assert!(matches!(refused, Some(Output::Respond(_))), "{wrong}");
+        }
     }
 
     #[test]
