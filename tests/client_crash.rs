@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nym_tests::{PATIENCE, Running, output_of, program, texts};
+use nym_tests::{PATIENCE, Running, clients};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
@@ -54,8 +54,9 @@ fn a_client_killed_at_random_instants_loses_and_repeats_nothing() {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
 
     let home = tempfile::tempdir().unwrap();
-    let (_localnet, validator) = localnet();
-    let addresses = NAMES.map(|name| init(home.path(), name, &validator));
+    let (_localnet, validator) = clients::localnet(&["--fast"]);
+    let fast = &["--fastmode"];
+    let addresses = NAMES.map(|name| clients::init(client(home.path()), name, &validator, fast));
     let mut clients = NAMES.map(|name| Client::start(home.path(), name));
     let (told, tellings) = channel();
     let stop = Arc::new(AtomicBool::new(false));
@@ -230,12 +231,7 @@ impl<'a> Client<'a> {
     }
 
     fn run(&mut self) {
-        let mut run = client(self.home);
-        run.args(["run", "--id", self.name, "--port", "0"]);
-        let process = Running::start(&mut run);
-        let url = process.wait_for("where apps connect", |line| {
-            line.strip_prefix("Apps connect to: ").map(str::to_owned)
-        });
+        let (process, url) = clients::run(client(self.home), self.name);
         self.door.set(format!("{url}/seed"));
         self.process = Some(process);
     }
@@ -363,45 +359,11 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), TimedOut | WouldBlock)
 }
 
-/// A network, and the URL of its validator.
-fn localnet() -> (Running, String) {
-    let localnet =
-        Running::start(Command::new(program("nym-localnet")).args(["--port", "0", "--fast"]));
-    let validator = localnet.wait_for("the validator's URL", |line| {
-        let url = line.trim().strip_prefix("validator ")?.trim();
-        url.starts_with("http://").then(|| url.to_owned())
-    });
-    (localnet, validator)
-}
-
 /// A client's program with short waits: what is lost in a crash is soon sent again.
 fn client(home: &Path) -> Command {
-    let mut command = Command::new(program("nym-client"));
+    let mut command = clients::client(home);
+    command.env("NYM_CLIENT_DEBUG_ACK_WAIT_ADDITION", "500ms");
     command
-        .env("NYM_CLIENT_DEBUG_ACK_WAIT_ADDITION", "500ms")
-        .arg("--home")
-        .arg(home);
-    command
-}
-
-/// Makes a client's files and gives its address.
-fn init(home: &Path, name: &str, validator: &str) -> String {
-    let mut init = client(home);
-    init.args([
-        "init",
-        "--id",
-        name,
-        "--fastmode",
-        "--validators",
-        validator,
-    ]);
-    let output = output_of(&mut init);
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stdout}{stderr}");
-    let address = stdout
-        .lines()
-        .find_map(|line| line.strip_prefix("The address of this client is: "));
-    address.expect("init tells the address").to_owned()
 }
 
 fn number(variable: &str, default: u64) -> u64 {

@@ -6,6 +6,7 @@
     reason = "what a test needs and cannot have fails the test"
 )]
 
+pub mod clients;
 pub mod pacing;
 pub mod wire;
 
