@@ -183,9 +183,7 @@ async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
     let is_get = parts.method == Method::GET;
     match (upgrade, parts.uri.path()) {
-        (Ok(_), _) if !is_allowed(&parts.headers, &door.config.allowed_origins) => {
-            door.refuse(Refused::Origin)
-        }
+        (Ok(_), _) if !is_allowed(&parts.headers, &door.config) => door.refuse(Refused::Origin),
         (Ok(_), _) if !has_token => door.refuse(Refused::Token),
         (Ok(upgrade), _) => door.upgrade(upgrade, &parts.uri),
         (Err(WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(rejection)), _) => {

@@ -126,6 +126,8 @@ pub struct AppsConfig {
     pub push_mode: PushMode,
     /// Web origins whose pages may connect, beside those of this machine.
     pub allowed_origins: Vec<String>,
+    /// Whether pages without an origin may connect: local files, and sandboxed frames of any page.
+    pub allow_null_origin: bool,
     /// Names under which this machine may be asked for, beside `localhost` and its loopback
     /// addresses; with a port, under that port alone.
     pub allowed_hosts: Vec<String>,
@@ -144,6 +146,7 @@ impl Default for AppsConfig {
             dialect: DialectChoice::Auto,
             push_mode: PushMode::Single,
             allowed_origins: Vec::new(),
+            allow_null_origin: true,
             allowed_hosts: Vec::new(),
             token: None,
             message_len_max: MESSAGE_LEN_MAX_DEFAULT,

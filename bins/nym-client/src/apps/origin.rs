@@ -4,9 +4,15 @@ use std::net::Ipv4Addr;
 
 use axum::http::{HeaderMap, header};
 
-/// Whether a page of the `Origin` in these headers may connect: none at all (a program), `null`
-/// (a local file), one of this machine, or one that the configuration allows.
-pub(super) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+use crate::config::AppsConfig;
+
+/// What browsers send for a page that has no origin: a local file, a document of a `data:` URL, or
+/// a sandboxed frame, which any page can open.
+const NULL: &str = "null";
+
+/// Whether a page of the `Origin` in these headers may connect: none at all (a program), one of
+/// this machine, or one that the configuration allows.
+pub(super) fn is_allowed(headers: &HeaderMap, config: &AppsConfig) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return true;
@@ -17,7 +23,14 @@ pub(super) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     if origins.next().is_some() {
         return false;
     }
-    origin == "null" || is_local(origin) || allowed.iter().any(|allowed| allowed == origin)
+    if origin == NULL {
+        return config.allow_null_origin;
+    }
+    is_local(origin)
+        || config
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed == origin)
 }
 
 /// Whether an origin is `http(s)://` on `localhost` or a loopback address, with any port.
@@ -48,17 +61,24 @@ fn is_port(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn allowed(origin: &str) -> bool {
+    fn allowed_by(config: &AppsConfig, origin: &str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header::ORIGIN, origin.parse().unwrap());
-        is_allowed(&headers, &["https://chat.example".to_owned()])
+        is_allowed(&headers, config)
+    }
+
+    fn allowed(origin: &str) -> bool {
+        let config = AppsConfig {
+            allowed_origins: vec!["https://chat.example".to_owned()],
+            ..AppsConfig::default()
+        };
+        allowed_by(&config, origin)
     }
 
     #[test]
     fn pages_of_this_machine_and_allowed_ones_may_connect() {
-        assert!(is_allowed(&HeaderMap::new(), &[]));
+        assert!(is_allowed(&HeaderMap::new(), &AppsConfig::default()));
         for origin in [
-            "null",
             "http://localhost",
             "https://localhost:3000",
             "http://LOCALHOST:80",
@@ -98,6 +118,21 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::ORIGIN, "http://localhost".parse().unwrap());
         headers.append(header::ORIGIN, "http://evil.example".parse().unwrap());
-        assert!(!is_allowed(&headers, &[]));
+        assert!(!is_allowed(&headers, &AppsConfig::default()));
+    }
+
+    #[test]
+    fn pages_without_an_origin_may_connect_unless_that_is_switched_off() {
+        let strict = AppsConfig {
+            allow_null_origin: false,
+            ..AppsConfig::default()
+        };
+        assert!(allowed_by(&AppsConfig::default(), "null"));
+        assert!(!allowed_by(&strict, "null"));
+        assert!(allowed_by(&strict, "http://localhost"));
+        assert!(is_allowed(&HeaderMap::new(), &strict), "a program");
+        for config in [AppsConfig::default(), strict] {
+            assert!(!allowed_by(&config, "NULL"));
+        }
     }
 }

@@ -411,6 +411,22 @@ async fn a_page_of_another_site_is_refused_and_a_local_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_page_without_an_origin_is_refused_if_the_configuration_says_so() {
+    for (allow_null_origin, status) in [(true, "101"), (false, "403")] {
+        let socket = Socket::open_with(AppsConfig {
+            allow_null_origin,
+            ..AppsConfig::default()
+        })
+        .await;
+        let answer = socket.upgrade_from("null").await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_frame_at_the_limit_is_read_and_one_above_ends_the_connection_with_the_reason() {
     let socket = Socket::open().await;
     let mut app = socket.connect("/").await;

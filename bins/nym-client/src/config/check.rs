@@ -132,6 +132,7 @@ fn apps(file: &FileConfig, source: &Source) -> Result<Option<AppsConfig>, Config
         dialect,
         push_mode,
         allowed_origins: apps.allowed_origins.clone(),
+        allow_null_origin: apps.allow_null_origin,
         allowed_hosts: apps.allowed_hosts.clone(),
         token,
         message_len_max: apps.message_len_max,
@@ -193,6 +194,8 @@ fn check_numbers(file: &FileConfig, source: &Source) -> Result<(), ConfigError> 
             file.limits.unacknowledged_bytes_max,
         ),
         ("limits.reply_keys_max", file.limits.reply_keys_max),
+        ("limits.sender_surbs_max", file.limits.sender_surbs_max),
+        ("limits.receipts_max", file.limits.receipts_max),
     ];
     for (key, size) in sizes {
         if size == 0 {

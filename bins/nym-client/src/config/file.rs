@@ -45,7 +45,7 @@ pub struct FileConfig {
     /// What apps may do.
     #[serde(default)]
     pub(crate) apps: AppsSection,
-    /// Bounds of tables in memory.
+    /// Bounds of what is kept.
     #[serde(default)]
     pub(crate) limits: LimitsSection,
     /// What survives the end of the process.
@@ -152,6 +152,7 @@ pub(crate) struct AppsSection {
     pub(crate) dialect: String,
     pub(crate) pushes: String,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) allow_null_origin: bool,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) token: String,
     pub(crate) message_len_max: usize,
@@ -174,6 +175,7 @@ impl Default for AppsSection {
             dialect: "auto".to_owned(),
             pushes: "single".to_owned(),
             allowed_origins: Vec::new(),
+            allow_null_origin: true,
             allowed_hosts: Vec::new(),
             token: String::new(),
             message_len_max: MESSAGE_LEN_MAX_DEFAULT,
@@ -191,6 +193,11 @@ pub(crate) struct LimitsSection {
     pub(crate) unacknowledged_bytes_max: usize,
     pub(crate) reply_keys_max: usize,
     pub(crate) reply_key_age_max: HumanDuration,
+    pub(crate) sender_surbs_max: usize,
+    pub(crate) sender_surb_age_max: HumanDuration,
+    pub(crate) arrived_age_max: HumanDuration,
+    pub(crate) receipts_max: usize,
+    pub(crate) receipt_age_max: HumanDuration,
 }
 
 impl Default for LimitsSection {
@@ -202,6 +209,11 @@ impl Default for LimitsSection {
             unacknowledged_bytes_max: engine.unacknowledged_bytes_max,
             reply_keys_max: engine.reply_keys_max,
             reply_key_age_max: engine.reply_key_age_max.into(),
+            sender_surbs_max: engine.sender_surbs_max,
+            sender_surb_age_max: engine.sender_surb_age_max.into(),
+            arrived_age_max: engine.arrived_age_max.into(),
+            receipts_max: engine.receipts_max,
+            receipt_age_max: engine.receipt_age_max.into(),
         }
     }
 }
@@ -318,7 +330,12 @@ impl FileConfig {
             unacknowledged_bytes_max: limits.unacknowledged_bytes_max,
             reply_keys_max: limits.reply_keys_max,
             reply_key_age_max: limits.reply_key_age_max.get(),
-            ..EngineConfig::default()
+            sender_surbs_max: limits.sender_surbs_max,
+            sender_surb_age_max: limits.sender_surb_age_max.get(),
+            arrived_age_max: limits.arrived_age_max.get(),
+            receipts_max: limits.receipts_max,
+            receipt_age_max: limits.receipt_age_max.get(),
+            trace_journeys: false,
         }
     }
 }

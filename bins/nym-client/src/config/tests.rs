@@ -194,7 +194,7 @@ fn a_wrong_variable_is_named_with_its_key_and_what_is_allowed() {
             "NYM_CLIENT_SOCKET_LISTENING_PORT",
             "65536",
             "environment variable NYM_CLIENT_SOCKET_LISTENING_PORT: key `socket.listening_port`: \
-             invalid value: integer `65536`, expected u16",
+             invalid value: integer `65536`, expected a whole number from 0 to 65535",
         ),
         (
             "NYM_CLIENT_APPS_DIALECT",
