@@ -50,7 +50,7 @@ use crate::atomic_file::write_atomically;
 use crate::config::locate::{KeyProblem, key_of_line, line_of_key, line_of_offset};
 
 pub use crate::config::layers::{Origin, Override, from_environment, keys, variable_name};
-pub use crate::config::values::{HumanDuration, OneOrMany};
+pub use crate::config::values::{HumanDuration, NoDuration, OneOrMany};
 
 /// Mode of a configuration file: readable by all, as it holds no secret.
 const CONFIG_FILE_MODE: u32 = 0o644;
@@ -230,7 +230,7 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Loaded<T>, 
 /// Turns the deserialiser's message and place into ours.
 fn explain(path: &Path, text: &str, message: &str, span: Option<Range<usize>>) -> ConfigError {
     let path = path.to_path_buf();
-    let message = message.trim().replace('\n', ", ");
+    let message = plainly(message);
     match KeyProblem::from_message(&message) {
         KeyProblem::Missing => {
             // The place of a missing key is its table: the line of its header, or no line when
@@ -268,6 +268,22 @@ fn explain(path: &Path, text: &str, message: &str, span: Option<Range<usize>>) -
             }
         }
     }
+}
+
+/// A message of the deserialiser in one line, without the names of Rust's types.
+fn plainly(message: &str) -> String {
+    let message = message.trim().replace('\n', ", ");
+    let Some((found, expected)) = message.rsplit_once("expected ") else {
+        return message;
+    };
+    let expected = match expected {
+        "a boolean" => "true or false",
+        "f32" | "f64" => "a number",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number from 0 on",
+        _ => return message,
+    };
+    format!("{found}expected {expected}")
 }
 
 /// Writes a value as TOML to `path`, at once or not at all.
@@ -369,11 +385,13 @@ mod tests {
     fn a_wrong_type_names_line_and_key() {
         assert_eq!(
             error_of("[client]\nid = \"a\"\nport = \"x\"\n"),
-            "c.toml line 3: key `client.port`: invalid type: string \"x\", expected u16"
+            "c.toml line 3: key `client.port`: invalid type: string \"x\", expected a \
+             whole number from 0 to 65535"
         );
         assert_eq!(
             error_of("[client]\nid = \"a\"\nport = 65536\n"),
-            "c.toml line 3: key `client.port`: invalid value: integer `65536`, expected u16"
+            "c.toml line 3: key `client.port`: invalid value: integer `65536`, expected a \
+             whole number from 0 to 65535"
         );
     }
 

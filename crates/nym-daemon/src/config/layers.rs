@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::config::locate::nearest;
-use crate::config::{ConfigError, Loaded};
+use crate::config::{ConfigError, Loaded, plainly};
 
 /// Where the value of a key comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -168,7 +168,7 @@ impl<T: DeserializeOwned + Serialize> Loaded<T> {
                 match changed.clone().try_into::<T>() {
                     Ok(value) => Some((changed, value)),
                     Err(error) => {
-                        problem.get_or_insert_with(|| error.message().replace('\n', ", "));
+                        problem.get_or_insert_with(|| plainly(error.message()));
                         None
                     }
                 }
@@ -177,7 +177,7 @@ impl<T: DeserializeOwned + Serialize> Loaded<T> {
                 let problem = problem.unwrap_or_default();
                 return Err(ConfigError::Override {
                     origin: origin.clone(),
-                    problem: format!("key `{key}`: {}", problem.trim()),
+                    problem: format!("key `{key}`: {problem}"),
                 });
             };
             (table, self.value) = (changed, value);
@@ -329,7 +329,7 @@ mod tests {
                 "NYM_SOCKET_PORT",
                 "x",
                 "environment variable NYM_SOCKET_PORT: key `socket.port`: invalid type: string \
-                 \"x\", expected u16",
+                 \"x\", expected a whole number from 0 to 65535",
             ),
             (
                 "NYM_DEBUG_DELAY",

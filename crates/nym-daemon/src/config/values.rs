@@ -52,11 +52,18 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-impl std::str::FromStr for HumanDuration {
-    type Err = humantime::DurationError;
+/// A text that is no duration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a duration is written such as \"1m 30s\" or \"20ms\"")]
+#[non_exhaustive]
+pub struct NoDuration;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self)
+impl std::str::FromStr for HumanDuration {
+    type Err = NoDuration;
+
+    fn from_str(text: &str) -> Result<Self, NoDuration> {
+        let parsed = humantime::parse_duration(text);
+        parsed.map(Self).map_err(|_| NoDuration)
     }
 }
 
