@@ -12,7 +12,7 @@ use super::*;
 const GATEWAY: &str = "65SkPxGjnPjm4VUXNZohzMuSAc9JKQzbuqwDWE5odCkm";
 
 /// The public keys of the key files of the vectors, as an address.
-const ADDRESS: &str = "B9T7d6TL2NGh5q2VNf8BqJTxFFGoC2KA7UBMLguUZztQ.\
+pub(crate) const ADDRESS: &str = "B9T7d6TL2NGh5q2VNf8BqJTxFFGoC2KA7UBMLguUZztQ.\
     HdpQStuC2biECtidWJ3mFEQZAoVBnexgtwXcyoNAViya@65SkPxGjnPjm4VUXNZohzMuSAc9JKQzbuqwDWE5odCkm";
 
 /// Each key file of the vectors with the name and the configuration key that 0.11.0 gives it.
@@ -46,12 +46,12 @@ const KEY_FILES: [(&str, &str, &str); 6] = [
 ];
 
 /// A client as a 0.11.0 program left it: its key files, its configuration, nothing of ours.
-struct OldClient {
-    home: Home,
+pub(crate) struct OldClient {
+    pub(crate) home: Home,
 }
 
 impl OldClient {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = Home::new();
         let client = Self { home };
         let vectors = repository().join("tests/vectors/gateway/keyfiles.json");
@@ -85,7 +85,7 @@ impl OldClient {
         client
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.home.path().join("clients/alice").join(below)
     }
 
@@ -97,7 +97,7 @@ impl OldClient {
         self.home.run(&[words, &["--id", "alice"]].concat())
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         fs::read_to_string(self.path("config/config.toml")).unwrap()
     }
 
@@ -235,6 +235,29 @@ fn the_configuration_is_checked_and_shown_with_who_says_what() {
         2,
         "config.toml line 22: unknown key `listenning_port`; did you mean `listening_port`?",
     );
+}
+
+#[test]
+fn vpn_mode_is_off_by_default_and_says_what_it_costs() {
+    const COSTS: &str = "whoever watches the network can see who talks to whom";
+    let client = OldClient::new();
+    let upgraded = client.run(&["upgrade"]);
+    assert_eq!(upgraded.code, Some(0), "{upgraded:?}");
+    let config = client.config();
+    assert!(config.contains("UNSAFE: whoever watches"), "{config}");
+    let help = client.home.data(&["run", "--help"]);
+    assert!(help.contains("UNSAFE: shows who talks to whom"), "{help}");
+
+    for (flags, warns) in [(&[][..], false), (&["--vpn-mode"], true)] {
+        let words = [&["run", "--id", "alice"], flags].concat();
+        let running = client.home.start(&words);
+        // Said once it has begun, because nobody is there.
+        running.wait_for("an attempt", |line| {
+            line.contains("no link to the gateway").then_some(())
+        });
+        assert_eq!(running.output().contains(COSTS), warns, "{flags:?}");
+        assert_eq!(running.interrupt().code(), Some(130));
+    }
 }
 
 #[test]
@@ -394,6 +417,31 @@ fn completions_and_man_pages_are_printed() {
     let dir = home.path().join("man1");
     home.data(&["man", "--dir", dir.to_str().unwrap()]);
     assert!(dir.join("nym-client-send.1").exists());
+}
+
+#[test]
+fn a_wrong_flag_of_init_is_named_and_nothing_is_set_up() {
+    let home = Home::new();
+    let words = ["init", "--id", "alice", "--validators", "nonsense"];
+    home.run(&words)
+        .is_one_clear_error(2, "flag --validators: `nonsense` is not a URL");
+    assert!(
+        !home
+            .path()
+            .join("clients/alice/config/config.toml")
+            .exists()
+    );
+    let words = [
+        "init",
+        "--id",
+        "alice",
+        "--validators",
+        "http://127.0.0.1:9",
+    ];
+    home.run(&words).is_one_clear_error(
+        1,
+        "cannot learn the topology: no validator gave a usable answer",
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 )]
 
 mod files;
+mod interrupts;
 mod messages;
 
 use std::path::Path;

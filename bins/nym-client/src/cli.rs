@@ -15,7 +15,7 @@ pub use self::arguments::{
     InitArgs, ListenArgs, ManArgs, NetworkArgs, RunArgs, SendArgs, ShowArgs, StatusArgs,
     TopologyArgs, UpgradeArgs,
 };
-use crate::commands;
+use crate::commands::{self, until_interrupted};
 use crate::error::ClientError;
 
 /// What is logged by commands that do one thing and end, when nobody says otherwise.
@@ -102,14 +102,20 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     logging.map_err(Failure::usage)?;
     let home = || Home::locate(cli.home.as_deref()).map_err(ClientError::from);
     match command {
-        Command::Init(args) => commands::init::execute(args, home()?).await,
+        Command::Init(args) => until_interrupted(commands::init::execute(args, home()?)).await,
         Command::Run(args) => commands::run::execute(&args, &home()?).await,
         Command::Address(args) => commands::address::execute(&args, &home()?),
         Command::Send(args) => commands::send::execute(&args, &home()?).await,
         Command::Listen(args) => commands::listen::execute(&args, &home()?).await,
-        Command::Status(args) => commands::status::execute(&args, &home()?).await,
-        Command::Gateways(args) => commands::network::gateways(&args, &home()?).await,
-        Command::Topology(args) => commands::network::topology(&args, &home()?).await,
+        Command::Status(args) => {
+            until_interrupted(commands::status::execute(&args, &home()?)).await
+        }
+        Command::Gateways(args) => {
+            until_interrupted(commands::network::gateways(&args, &home()?)).await
+        }
+        Command::Topology(args) => {
+            until_interrupted(commands::network::topology(&args, &home()?)).await
+        }
         Command::Config(args) => commands::config::execute(&args, &home()?),
         Command::Upgrade(args) => commands::upgrade::execute(&args, &home()?),
         Command::Completions(args) => commands::pages::completions(&args),

@@ -17,8 +17,9 @@ mod local_app;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, cannot};
 use nym_daemon::home::{Home, Id, Kind};
+use nym_daemon::shutdown::Shutdown;
 use serde::Serialize;
 
 use crate::config::{ClientConfig, Overrides, load_layered};
@@ -27,6 +28,18 @@ use crate::error::ClientError;
 /// The version of everything that is printed as JSON. A member may be added within a version; one
 /// that is renamed or means something else makes a new one.
 const JSON_VERSION: u32 = 1;
+
+/// Does work that can be dropped at any time, until it is done or a signal ends it.
+pub(crate) async fn until_interrupted(
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
+    let stopped = shutdown.token();
+    tokio::select! {
+        outcome = work => outcome,
+        () = stopped.cancelled() => Ok(ExitCode::Interrupted),
+    }
+}
 
 /// The configuration file of a client that was set up.
 fn config_file(home: &Home, id: &Id) -> Result<PathBuf, ClientError> {

@@ -55,7 +55,7 @@ pub enum ClientError {
     #[error("the network has no gateway to register at")]
     NoGateway,
     /// No validator answers with a list of nodes.
-    #[error("no validator tells the topology: {reason}")]
+    #[error("cannot learn the topology: {reason}")]
     NoTopology {
         /// What the last one answered.
         reason: String,
@@ -113,7 +113,9 @@ impl From<ClientError> for Failure {
             ClientError::AppSocket { .. } => {
                 failure.advice("stop the program that has the port, or choose another: --port N")
             }
-            ClientError::Config(ConfigError::Read { .. }) => failure,
+            ClientError::Config(ConfigError::Read { .. }) => {
+                failure.advice("restore the file from a copy, or make it readable for this user")
+            }
             ClientError::Config(ConfigError::Write { .. }) | ClientError::DataDirectory { .. } => {
                 failure.advice("make room, or make the directory writable for this user")
             }
@@ -126,7 +128,11 @@ impl From<ClientError> for Failure {
             ClientError::GatewayUnreachable { .. } | ClientError::Refused(_) => {
                 failure.advice("try again later, or choose another gateway: --gateway IDENTITY")
             }
-            ClientError::Home(_) | ClientError::Keys(_) => failure,
+            ClientError::Home(_) => failure,
+            ClientError::Keys(KeyFileError::Read { .. }) => failure.advice(
+                "restore the file from a copy; without it, make another client: nym-client init",
+            ),
+            ClientError::Keys(_) => failure,
             ClientError::NoGateway | ClientError::NoTopology { .. } => {
                 failure.advice("check that a validator runs at the address: --validators URL")
             }

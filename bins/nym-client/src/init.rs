@@ -112,47 +112,37 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
         let file = FileConfig::new(id.as_str(), &key_files, &data_dir, &root);
         Loaded::unwritten(file, &config_file)
     };
-    let mut file = loaded.layer(&overrides.layer())?.value;
+    let loaded = loaded.layer(&overrides.layer())?;
+    let (mut file, source) = (loaded.value, loaded.source);
     if fast_mode {
         file.set_fast_mode();
     }
 
     let key_files = file.key_files();
-    let recipient =
-        if existed && key_files.is_registered() && !file.client.gateway_listener.is_empty() {
-            let gateway =
-                file.client
-                    .gateway_id
-                    .parse()
-                    .map_err(|_| config::ConfigError::Invalid {
-                        path: config_file.clone(),
-                        line: None,
-                        problem: "`client.gateway_id` is not the identity of a gateway".to_owned(),
-                    })?;
-            key_files
-                .load_or_generate(&mut entropy())?
-                .recipient(gateway)
-        } else {
-            let invalid = |problem| config::ConfigError::Invalid {
-                path: config_file.clone(),
-                line: None,
-                problem,
-            };
-            let validators =
-                parse_validators(&file.client.validator_rest_urls.0).map_err(invalid)?;
-            let legacy_peers = file.links.legacy_peers.parse::<LegacyPeers>();
-            let legacy_peers =
-                legacy_peers.map_err(|error| invalid(format!("`links.legacy_peers`: {error}")))?;
-            let gateway = match gateway {
-                Some(GatewayChoice::Fastest) => Some(fastest_gateway(validators.clone()).await?),
-                Some(GatewayChoice::Identity(identity)) => Some(identity),
-                None => None,
-            };
-            let registration = register(&key_files, validators, gateway, legacy_peers).await?;
-            file.client.gateway_id = registration.recipient.gateway.to_string();
-            file.client.gateway_listener = registration.gateway_listener;
-            registration.recipient
+    let is_registered = existed && key_files.is_registered();
+    let recipient = if is_registered && !file.client.gateway_listener.is_empty() {
+        let gateway = file.client.gateway_id.parse().map_err(|_| {
+            let problem = "`client.gateway_id` is not the identity of a gateway";
+            source.at_key("client.gateway_id", problem.to_owned())
+        })?;
+        let keys = key_files.load_or_generate(&mut entropy())?;
+        keys.recipient(gateway)
+    } else {
+        let validators = parse_validators(&file.client.validator_rest_urls.0)
+            .map_err(|problem| source.at_key("client.validator_rest_urls", problem))?;
+        let legacy_peers = file.links.legacy_peers.parse::<LegacyPeers>();
+        let legacy_peers =
+            legacy_peers.map_err(|error| source.at_key("links.legacy_peers", error.to_string()))?;
+        let gateway = match gateway {
+            Some(GatewayChoice::Fastest) => Some(fastest_gateway(validators.clone()).await?),
+            Some(GatewayChoice::Identity(identity)) => Some(identity),
+            None => None,
         };
+        let registration = register(&key_files, validators, gateway, legacy_peers).await?;
+        file.client.gateway_id = registration.recipient.gateway.to_string();
+        file.client.gateway_listener = registration.gateway_listener;
+        registration.recipient
+    };
     config::save_private_text(&config_file, &render(&file))?;
     Ok(Initialised {
         recipient,

@@ -12,7 +12,7 @@ use nym_daemon::home::{Home, Id, Kind, ProgramHome};
 use nym_daemon::logging::{self, LogControl, LogFormat};
 use nym_daemon::raise_open_files;
 use nym_daemon::reload::ReloadRequests;
-use nym_daemon::shutdown::{Shutdown, Signal};
+use nym_daemon::shutdown::Shutdown;
 use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
 
@@ -296,10 +296,7 @@ async fn serve(args: RunArgs, home: &Home, logs: LogControl) -> Result<ExitCode,
         ended = gateway.run(shutdown.token()) => ended.map_err(|error| explain(&error))?,
         () = reloader.run(reload_requests) => {}
     }
-    match shutdown.signal() {
-        Some(Signal::Interrupt) => Ok(ExitCode::Interrupted),
-        _ => Ok(ExitCode::Success),
-    }
+    Ok(shutdown.exit_code())
 }
 
 /// Tells if the limit on open files is less than what may be needed.

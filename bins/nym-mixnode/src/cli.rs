@@ -8,7 +8,7 @@ use nym_daemon::config;
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
 use nym_daemon::logging::{self, LogFormat};
-use nym_daemon::shutdown::{Shutdown, Signal};
+use nym_daemon::shutdown::Shutdown;
 use nym_node::keys::NodeKeys;
 use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
@@ -252,10 +252,7 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
     node.run(shutdown.token())
         .await
         .map_err(|error| explain(&error))?;
-    match shutdown.signal() {
-        Some(Signal::Interrupt) => Ok(ExitCode::Interrupted),
-        _ => Ok(ExitCode::Success),
-    }
+    Ok(shutdown.exit_code())
 }
 
 fn explain(error: &MixnodeError) -> Failure {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use nym_daemon::exit::{ExitCode, Failure, say};
+use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::logging::{self, LogFormat};
 use nym_daemon::shutdown::Shutdown;
@@ -25,7 +25,7 @@ use crate::{Validator, ValidatorError};
         nym-validator run                                  on 127.0.0.1, ports 1317 and 8080\n  \
         nym-validator run --id two --rest-port 1318 --api-port 8081\n  \
         nym-validator config > ~/.nym/validators/default/config/config.toml\n\n\
-        Exit status: 0 success, 1 failure, 2 usage or configuration"
+        Exit status: 0 success, 1 failure, 2 usage or configuration, 130 interrupted"
 )]
 pub struct Cli {
     /// What to do
@@ -116,7 +116,7 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 async fn serve(config: Config) -> Result<ExitCode, Failure> {
-    let shutdown = Shutdown::on_signals().map_err(Failure::new)?;
+    let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
     let validator = Validator::bind(config)
         .await
         .map_err(|error| failure(&error))?;
@@ -130,7 +130,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         .run(shutdown.token())
         .await
         .map_err(|error| failure(&error))?;
-    Ok(ExitCode::Success)
+    Ok(shutdown.exit_code())
 }
 
 /// Adds what to do about an error.

@@ -82,6 +82,16 @@ impl Shutdown {
     pub fn signal(&self) -> Option<Signal> {
         self.received.get().copied()
     }
+
+    /// How a program ends that runs until it is told to stop: [`ExitCode::Interrupted`] after
+    /// SIGINT, which a person sends, otherwise [`ExitCode::Success`], as supervisors expect it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self.signal() {
+            Some(Signal::Interrupt) => ExitCode::Interrupted,
+            Some(Signal::Terminate) | None => ExitCode::Success,
+        }
+    }
 }
 
 async fn watch_signals(
@@ -120,5 +130,6 @@ mod tests {
         let shutdown = Shutdown::on_signals().unwrap();
         assert!(!shutdown.token().is_cancelled());
         assert_eq!(shutdown.signal(), None);
+        assert_eq!(shutdown.exit_code(), ExitCode::Success);
     }
 }

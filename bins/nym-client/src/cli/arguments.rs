@@ -67,7 +67,7 @@ impl RunArgs {
 /// What `init` writes down and `run` changes for one run.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
-    /// Who tells the topology
+    /// Who tells the topology [default: http://127.0.0.1:1317]
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_hint = ValueHint::Url)]
     pub validators: Option<Vec<String>>,
 
@@ -80,7 +80,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SWITCH")]
     pub legacy_peers: Option<LegacyPeers>,
 
-    /// Port for apps, on 127.0.0.1
+    /// Port for apps, on 127.0.0.1; 0 takes a free one [default: 1977]
     #[arg(short, long, value_name = "PORT")]
     pub port: Option<u16>,
 
@@ -227,7 +227,8 @@ pub struct ListenArgs {
 #[command(after_help = "With --json, standard output gets one line: \
     {\"version\":1,\"running\":true,\"connected\":true,…},\n\
     or {\"version\":1,\"running\":false} when no client of that name runs.\n\n\
-    Exit status: 0 when a message would leave at once, 1 otherwise, 2 usage or configuration")]
+    Exit status: 0 when a message would leave at once, 1 otherwise, 2 usage or configuration,\n\
+    130 interrupted")]
 pub struct StatusArgs {
     /// Name of the client
     #[arg(long, value_name = "ID")]
@@ -245,7 +246,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "ID", conflicts_with = "validators")]
     pub id: Option<Id>,
 
-    /// Ask these validators
+    /// Ask these validators [default: http://127.0.0.1:1317]
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_hint = ValueHint::Url)]
     pub validators: Option<Vec<String>>,
 

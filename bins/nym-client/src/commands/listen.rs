@@ -37,9 +37,8 @@ pub(crate) async fn execute(args: &ListenArgs, home: &Home) -> Result<ExitCode, 
     let config = client_config(home, &args.id, &Overrides::default())?;
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
     let stopped = shutdown.token();
-    let mut app = tokio::select! {
-        opened = LocalApp::open(config, Pushes::Claimed) => opened?,
-        () = stopped.cancelled() => return Ok(ExitCode::Interrupted),
+    let Some(mut app) = LocalApp::open(config, Pushes::Claimed, &stopped).await? else {
+        return Ok(ExitCode::Interrupted);
     };
     // A command that runs when the signal comes is ended with its future.
     let outcome = tokio::select! {

@@ -9,6 +9,7 @@ use nym_protocol::app::{Form, Request, Response, sender_tags};
 use nym_protocol::ws::WsMessage;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketLimits};
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::client::Client;
 use crate::config::{AppsConfig, ClientConfig};
 use crate::error::ClientError;
 use crate::instance::{self, Claimed};
+use crate::status::ClientStatus;
 
 /// A client that is not to be found yet is looked for again after this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -70,38 +72,51 @@ pub(super) struct LocalApp {
 /// A client that runs in this process for the call.
 struct Started {
     stop: CancellationToken,
+    status: watch::Receiver<ClientStatus>,
     tasks: JoinSet<Result<(), ClientError>>,
 }
 
 impl LocalApp {
-    /// Connects to the client of this configuration; starts it when it does not run.
-    pub(super) async fn open(config: ClientConfig, pushes: Pushes) -> Result<Self, Failure> {
+    /// Connects to the client of this configuration; starts it when it does not run. `None` when
+    /// `stopped` was cancelled before that; a client that was started has ended then.
+    pub(super) async fn open(
+        config: ClientConfig,
+        pushes: Pushes,
+        stopped: &CancellationToken,
+    ) -> Result<Option<Self>, Failure> {
         let apps = config.apps.clone().unwrap_or_default();
-        let data_dir = config.key_files.data_dir().to_path_buf();
-        let (address, started) = match find(&config.id, &data_dir).await? {
+        let found = tokio::select! {
+            found = find(&config.id, config.key_files.data_dir()) => found?,
+            () = stopped.cancelled() => return Ok(None),
+        };
+        let (address, started) = match found {
             Some(address) => (address, None),
             None => {
-                let (address, started) = start(config, pushes).await?;
+                let (address, started) = start(config).await?;
                 (address, Some(started))
             }
         };
-        let limits = WebSocketLimits {
-            message_len: apps.message_len_max.saturating_add(FRAME_OVERHEAD),
-            write_timeout: WRITE_TIMEOUT,
-            ..WebSocketLimits::default()
+        let connecting = async {
+            // Who sends waits until that is possible.
+            if let (Some(started), Pushes::Left) = (&started, pushes) {
+                started.connected().await?;
+            }
+            dial(address, &apps, pushes).await
         };
-        let socket = WebSocket::dial(&url(address, &apps, pushes), limits)
-            .await
-            .map_err(|error| {
-                // The URL in the error may hold the token.
-                let problem = error
-                    .to_string()
-                    .replace(&url(address, &apps, pushes), "it");
-                Failure::new(format!(
-                    "the client at {address} does not let us in: {problem}"
-                ))
-            })?;
-        Ok(Self { socket, started })
+        // The future that loses holds nothing but a connection.
+        let socket = tokio::select! {
+            socket = connecting => socket.map(Some),
+            () = stopped.cancelled() => Ok(None),
+        };
+        match (socket, started) {
+            (Ok(Some(socket)), started) => Ok(Some(Self { socket, started })),
+            (Ok(None), None) => Ok(None),
+            (Err(failure), None) => Err(failure),
+            (not_open, Some(started)) => {
+                started.stop().await;
+                not_open.map(|_| None)
+            }
+        }
     }
 
     /// Whether the client was started for this call and ends with it.
@@ -157,11 +172,56 @@ impl LocalApp {
     /// Says goodbye, and stops the client if it was started for the call.
     pub(super) async fn close(self) {
         self.socket.close(CloseCode::Normal, "").await;
-        if let Some(Started { stop, mut tasks }) = self.started {
-            stop.cancel();
-            while tasks.join_next().await.is_some() {}
+        if let Some(started) = self.started {
+            started.stop().await;
         }
     }
+}
+
+impl Started {
+    /// Waits until the client can send.
+    async fn connected(&self) -> Result<(), Failure> {
+        let mut status = self.status.clone();
+        let ready = status.wait_for(|status| status.is_ready());
+        if matches!(timeout(CONNECT_MAX, ready).await, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let secs = CONNECT_MAX.as_secs();
+        let missing = if self.status.borrow().connected {
+            "no validator tells a usable topology"
+        } else {
+            "the gateway does not answer"
+        };
+        let what = format!("not connected within {secs} s: {missing}");
+        Err(Failure::new(what).advice("try again later; --log info tells what is tried"))
+    }
+
+    /// Ends the client, and waits until it has ended.
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn dial(
+    address: SocketAddr,
+    apps: &AppsConfig,
+    pushes: Pushes,
+) -> Result<WebSocket, Failure> {
+    let limits = WebSocketLimits {
+        message_len: apps.message_len_max.saturating_add(FRAME_OVERHEAD),
+        write_timeout: WRITE_TIMEOUT,
+        ..WebSocketLimits::default()
+    };
+    let url = url(address, apps, pushes);
+    let dialled = WebSocket::dial(&url, limits).await;
+    dialled.map_err(|error| {
+        // The URL in the error may hold the token.
+        let problem = error.to_string().replace(&url, "it");
+        Failure::new(format!(
+            "the client at {address} does not let us in: {problem}"
+        ))
+    })
 }
 
 fn url(address: SocketAddr, apps: &AppsConfig, pushes: Pushes) -> String {
@@ -202,9 +262,8 @@ pub(super) async fn find(id: &str, data_dir: &Path) -> Result<Option<SocketAddr>
     })
 }
 
-/// Starts the client in this process, on a free port, and waits until it is connected if it is to
-/// send.
-async fn start(config: ClientConfig, pushes: Pushes) -> Result<(SocketAddr, Started), Failure> {
+/// Starts the client in this process, on a free port.
+async fn start(config: ClientConfig) -> Result<(SocketAddr, Started), Failure> {
     let config = ClientConfig {
         apps: Some(AppsConfig {
             port: 0,
@@ -215,24 +274,14 @@ async fn start(config: ClientConfig, pushes: Pushes) -> Result<(SocketAddr, Star
     let client = Client::bind(config).await?;
     let address = client.addresses().apps;
     let address = address.ok_or_else(|| Failure::new("the client opened no socket for apps"))?;
-    let mut status = client.status();
+    let status = client.status();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(client.run(stop.clone()));
-    let started = Started { stop, tasks };
-    if pushes == Pushes::Left {
-        let ready = status.wait_for(|status| status.is_ready());
-        if !matches!(timeout(CONNECT_MAX, ready).await, Ok(Ok(_))) {
-            let missing = if status.borrow().connected {
-                "no validator tells a usable topology"
-            } else {
-                "the gateway does not answer"
-            };
-            let secs = CONNECT_MAX.as_secs();
-            return Err(Failure::new(format!(
-                "not connected within {secs} s: {missing}"
-            )));
-        }
-    }
+    let started = Started {
+        stop,
+        status,
+        tasks,
+    };
     Ok((address, started))
 }

@@ -2,7 +2,7 @@
 
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::Home;
-use nym_daemon::shutdown::{Shutdown, Signal};
+use nym_daemon::shutdown::Shutdown;
 
 use super::client_config;
 use crate::cli::RunArgs;
@@ -22,8 +22,5 @@ pub(crate) async fn execute(args: &RunArgs, home: &Home) -> Result<ExitCode, Fai
         say(&format!("Apps connect to: ws://{address}\n"));
     }
     client.run(shutdown.token()).await?;
-    Ok(match shutdown.signal() {
-        Some(Signal::Interrupt) => ExitCode::Interrupted,
-        _ => ExitCode::Success,
-    })
+    Ok(shutdown.exit_code())
 }

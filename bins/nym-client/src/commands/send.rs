@@ -9,7 +9,7 @@ use nym_daemon::config::HumanDuration;
 use nym_daemon::exit::{ExitCode, Failure, cannot};
 use nym_daemon::home::Home;
 use nym_daemon::shutdown::Shutdown;
-use nym_protocol::app::{ReplyTo, Request, Response};
+use nym_protocol::app::{AppError, ErrorKind, ReplyTo, Request, Response};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -55,9 +55,8 @@ pub(crate) async fn execute(args: &SendArgs, home: &Home) -> Result<ExitCode, Fa
     let message = read_message(args, &apps)?;
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
     let stopped = shutdown.token();
-    let mut app = tokio::select! {
-        opened = LocalApp::open(config, Pushes::Left) => opened?,
-        () = stopped.cancelled() => return Ok(ExitCode::Interrupted),
+    let Some(mut app) = LocalApp::open(config, Pushes::Left, &stopped).await? else {
+        return Ok(ExitCode::Interrupted);
     };
     let sent = if args.no_wait && app.is_started() {
         let what = format!(
@@ -206,7 +205,13 @@ async fn news(app: &mut LocalApp) -> Result<News, Failure> {
                 return Ok(News::Left(queue_length));
             }
             Said::Response(Response::Error(error)) => {
-                return Err(Failure::new(format!("the client refuses: {error}")));
+                // The kind is for programs, unless it says that a request was malformed.
+                let AppError { kind, detail } = error;
+                let what = match kind {
+                    ErrorKind::Other => format!("the client refuses: {detail}"),
+                    _ => format!("the client refuses: {kind}: {detail}"),
+                };
+                return Err(Failure::new(what));
             }
             Said::Response(_) => {}
         }
