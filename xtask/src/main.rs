@@ -3,6 +3,7 @@
 //! | Command | What it does |
 //! |---|---|
 //! | `bench-mixnode` | a mix node under load, as the table of `docs/benchmarks.md` |
+//! | `idle` | what each program uses when nobody sends anything, as a table of `docs/benchmarks.md` |
 //! | `soak` | kills programs under load, many times; see `cargo xtask soak help` |
 //! | `test` | everything that must pass before a change lands; the README's test command |
 //! | `tidy` | the rules of this repository that no compiler checks |
@@ -20,9 +21,11 @@
 
 mod checks;
 mod environment;
+mod idle;
 mod mixnode;
 mod prerequisites;
 mod process;
+mod program;
 mod python;
 mod soak;
 mod tidy;
@@ -32,8 +35,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo xtask` accepts; `tidy` compares the README's commands with it.
-pub(crate) const COMMANDS: [&str; 6] = [
+pub(crate) const COMMANDS: [&str; 7] = [
     "bench-mixnode",
+    "idle",
     "soak",
     "test",
     "tidy",
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let root = root();
     let done = match arguments.as_slice() {
         ["bench-mixnode"] => mixnode::bench(&root),
+        ["idle", arguments @ ..] => idle::run(&root, arguments),
         ["soak", arguments @ ..] => soak::run(&root, arguments),
         ["test"] => checks::run(&root),
         ["tidy"] => tidy::run(&root),

@@ -5,10 +5,10 @@
 //! machine: repeat it when nothing else runs.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use crate::program::Program;
 use crate::{process, target_dir};
 
 /// Packets of a run flat out.
@@ -123,41 +123,15 @@ impl Bench {
         mixnode
     }
 
-    fn start(&self, environment: &[(&str, &str)]) -> Result<Node, String> {
+    fn start(&self, environment: &[(&str, &str)]) -> Result<Program, String> {
         let mut run = self.mixnode("run");
-        run.envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let child = run
-            .spawn()
-            .map_err(|error| format!("nym-mixnode: {error}"))?;
-        let mut node = Node {
-            child,
-            address: String::new(),
-            identity_key: String::new(),
-            sphinx_key: String::new(),
-        };
-        let stdout = node.child.stdout.take().ok_or("the node has no output")?;
-        for line in BufReader::new(stdout).lines() {
-            let line = line.map_err(|error| format!("nym-mixnode: {error}"))?;
-            if let Some(key) = line.strip_prefix("Identity key: ") {
-                key.clone_into(&mut node.identity_key);
-            }
-            if let Some(key) = line.strip_prefix("Sphinx key: ") {
-                key.clone_into(&mut node.sphinx_key);
-            }
-            if let Some(address) = line.strip_prefix("Packets: ") {
-                address.clone_into(&mut node.address);
-                return Ok(node);
-            }
-        }
-        Err("the node ended before it was ready".to_owned())
+        Program::start(run.envs(environment.iter().copied()), "Packets: ")
     }
 
     /// Runs the generator, prints a row and gives the report.
     fn load(
         &self,
-        node: &Node,
+        node: &Program,
         name: &str,
         packets: u32,
         rate: Option<f64>,
@@ -166,18 +140,18 @@ impl Bench {
         let mut load = Command::new(self.programs.join("nym-loadgen"));
         load.args([
             "--node",
-            &node.address,
+            node.said("Packets: ")?,
             "--sphinx-key",
-            &node.sphinx_key,
+            node.said("Sphinx key: ")?,
             "--identity-key",
-            &node.identity_key,
+            node.said("Identity key: ")?,
             "--json",
         ]);
         load.args([
             "--packets",
             &packets.to_string(),
             "--pid",
-            &node.child.id().to_string(),
+            &node.pid().to_string(),
         ]);
         load.args(flags);
         if let Some(rate) = rate {
@@ -207,22 +181,6 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // What cannot be removed lies in the target directory, where it is in nobody's way.
         let _ = fs::remove_dir_all(&self.home);
-    }
-}
-
-/// A running node; ended when dropped.
-struct Node {
-    child: Child,
-    address: String,
-    identity_key: String,
-    sphinx_key: String,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Fails only if it has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

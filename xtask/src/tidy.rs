@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of this repository that no compiler checks. Each rule is a pure
 //! function from text to findings, tested beside it; this file reads the tree and calls them.
 
+mod defects;
 mod documents;
 mod layering;
 mod packages;
@@ -105,6 +106,9 @@ fn find(root: &Path) -> Result<Vec<Finding>, String> {
         &names,
     ));
     findings.extend(documents::check_ci(&read(&root.join(".ci/run"))?));
+    let source = |path: &str| fs::read_to_string(root.join(path)).ok();
+    let defects = read(&root.join(DEFECTS))?;
+    findings.extend(defects::check(DEFECTS, &defects, source));
     Ok(findings)
 }
 
@@ -133,6 +137,9 @@ fn files(root: &Path) -> Result<Vec<PathBuf>, String> {
     found.sort();
     Ok(found)
 }
+
+/// The weaknesses of 0.11.0, with the tests that keep them out.
+const DEFECTS: &str = "docs/defects.md";
 
 /// Products of a build or of a package tool.
 const SKIPPED_FOLDERS: [&str; 4] = ["target", "node_modules", "corpus", "__pycache__"];

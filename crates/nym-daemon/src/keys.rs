@@ -389,6 +389,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_file_is_replaced_whole_and_never_written_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        save(&path, X25519_PRIVATE_KEY, &[3; 32]).unwrap();
+        let old = fs::read_to_string(&path).unwrap();
+        let mut opened = File::open(&path).unwrap();
+        save(&path, X25519_PRIVATE_KEY, &[4; 32]).unwrap();
+        // What a crash in between would have left is what was there before.
+        let mut kept = String::new();
+        opened.read_to_string(&mut kept).unwrap();
+        assert_eq!(kept, old);
+        assert_ne!(fs::read_to_string(&path).unwrap(), old);
+    }
+
+    #[test]
     fn a_private_key_that_others_may_read_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use nym_client_core::{
-    Batch, ClientKeys, Engine, EngineConfig, Event, MessageId, MessageNumber, Position, RecordKey,
-    SendError,
+    Batch, ClientKeys, Engine, EngineConfig, Event, MessageId, MessageNumber, Position,
+    ReceivedMessage, RecordKey, SendError,
 };
 use nym_packet::ack::AckKey;
 use nym_packet::address::Recipient;
@@ -149,6 +149,26 @@ impl Peer {
         }
         self.engine.handle_committed(batch.position());
         true
+    }
+
+    /// Writes what is to be kept, and gives the packet that leaves then.
+    fn leaving(&mut self, net: &Net) -> MixPacket {
+        self.batch = self.engine.poll_batch();
+        self.commit(net);
+        self.engine.handle_timeout(net.now);
+        self.engine.poll_transmit().unwrap()
+    }
+
+    /// Writes what is to be kept, and gives the message that the app gets then.
+    fn arrived(&mut self, net: &Net) -> ReceivedMessage {
+        self.batch = self.engine.poll_batch();
+        self.commit(net);
+        let mut events = std::iter::from_fn(|| self.engine.poll_event());
+        let received = events.find_map(|event| match event {
+            Event::Received(received) => Some(received),
+            _ => None,
+        });
+        received.unwrap()
     }
 
     /// Answers the push whose content is safe, and takes the next; gives an acknowledgement that
@@ -451,4 +471,26 @@ fn nothing_of_a_message_leaves_before_it_is_safe() {
     peer.commit(&net);
     peer.engine.handle_timeout(net.now);
     assert!(peer.engine.poll_transmit().is_some());
+}
+
+/// 0.11.0 looks on its disk whenever something arrives.
+#[test]
+fn a_reply_is_recognised_after_a_restart_while_nobody_reads_the_store() {
+    let mut net = Net::new(4);
+    let [mut alice, mut bob] = [(); 2].map(|()| Peer::new(&mut net, Vec::new(), BTreeSet::new()));
+    let to = bob.recipient;
+    alice.engine.send(net.now, &to, b"?", true).unwrap();
+    let question = alice.leaving(&net);
+    bob.engine
+        .handle_push(net.now, &net.carry(question).message);
+    let surb = bob.arrived(&net).reply_surb.unwrap();
+    bob.engine.reply(net.now, surb, b"!".to_vec()).unwrap();
+    let answer = bob.leaving(&net);
+
+    alice.restart(&net);
+    alice.medium.clear();
+    alice
+        .engine
+        .handle_push(net.now, &net.carry(answer).message);
+    assert_eq!(alice.arrived(&net).message, b"!");
 }

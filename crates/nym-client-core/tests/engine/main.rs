@@ -14,7 +14,9 @@ use std::time::Duration;
 use nym_client_core::{ClientKeys, Engine, EngineConfig, Event, FailureReason, Lane, SendError};
 use nym_packet::ack::AckKey;
 use nym_packet::address::Recipient;
+use nym_packet::fragment::{FragmentGeometry, split};
 use nym_packet::keys::{IdentityKeyPair, PublicKey};
+use nym_packet::payload;
 use nym_protocol::app::SenderTag;
 use nym_protocol::validator::topology::Topology;
 use proptest::prelude::*;
@@ -409,6 +411,36 @@ proptest! {
             prop_assert!(!matches!(event, Event::Delivered { .. }), "nothing was sent");
         }
     }
+}
+
+/// Every one of these aborts a client of 0.11.0 whose address is known.
+#[test]
+fn a_message_that_lacks_what_it_announces_is_ignored_and_the_next_one_arrives() {
+    let mut net = Net::new(15);
+    let mut bob = net.engine(EngineConfig::default());
+    let to = *bob.recipient();
+    let mut ignored = 0;
+    // With a SURB, of which bytes are missing; without an end; of no known kind.
+    for content in [&[1][..], &[1; 100], &[1; 1_164], &[0], &[0; 700], &[2, 1]] {
+        let fragments = split(content, FragmentGeometry::REGULAR, &mut net.rng);
+        let [fragment] = fragments.as_slice() else {
+            panic!("{} bytes fit into one fragment", content.len());
+        };
+        let whole = fragment.to_bytes();
+        let header = &whole[..whole.len() - content.len()];
+        // The second has no content at all.
+        for fragment in [&whole[..], header] {
+            let push = payload::encrypt(fragment, &to.encryption, &mut net.rng).unwrap();
+            bob.handle_push(net.now, &push);
+            ignored += 1;
+        }
+        assert_eq!(bob.stats().packets_ignored, ignored, "{content:?}");
+    }
+    assert!(bob.poll_event().is_none());
+
+    bob.send(net.now, &to, b"still here", false).unwrap();
+    let events = net.run(&mut [&mut bob], Duration::from_secs(2), |_| true);
+    assert_eq!(received(&events), [b"still here"]);
 }
 
 /// Alice gives Bob `surb_count` SURBs; Bob's tag for her, once all of them have arrived.

@@ -64,6 +64,7 @@ async fn faulty_requests_are_answered_by_what_is_wrong_and_the_connection_stays(
             "unknown variant `sned`, expected one of `send`",
         ),
         (r#"{"message":"m"}"#.to_owned(), "missing field `type`"),
+        (r#"["send","m","r",true]"#.to_owned(), "expected an object"),
         (r#"{"type":"send"}"#.to_owned(), "missing field `message`"),
         (
             send("{}", &address),
