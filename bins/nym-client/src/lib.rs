@@ -19,8 +19,8 @@
 //!
 //! # Invariants
 //!
-//! * A message that arrived waits, in memory and within a bound, until it was written to the
-//!   socket of an app. One that was not written when an app leaves goes to the next app.
+//! * A message that arrived waits until an app has it. When as many wait as may, nothing more is
+//!   taken in, and the gateway keeps what comes.
 //! * While the gateway is away, nothing piles up for it: cover packets are not made, messages
 //!   wait as messages. The traffic after a reconnection looks like the traffic before.
 //! * Every task ends when the shutdown token is cancelled, and is awaited.

@@ -35,6 +35,11 @@
 //! Pushes on one connection have growing numbers. The inbox is read in the order of the numbers,
 //! and only below the smallest number that is still on its way there. What is held and not yet
 //! pushed is older than everything in the inbox that was not pushed yet.
+//!
+//! Acknowledgements of the client's own packets are no part of that order. When one would have to
+//! wait, because the client is reading its inbox or does not answer, it goes past: it is pushed at
+//! once, without a ping, and not stored. One that is lost with its connection costs its client a
+//! packet that it sends again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -42,7 +47,7 @@ use std::time::Duration;
 use nym_packet::time::Timestamp;
 
 use super::{Answered, HeldAck, MessageId};
-use crate::gateway::ConnectionId;
+use crate::gateway::{ConnectionId, PushKind};
 
 /// How much one mailbox holds in memory, and for how long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +61,9 @@ pub struct MailboxLimits {
     /// How long a message is held; then it is stored, although its connection lives.
     pub patience: Duration,
 }
+
+/// Acknowledgements that go past at a time, with 21 bytes each; more are stored.
+const PASSING_MAX: usize = 64;
 
 /// Bytes that a held message takes besides its own: its acknowledgement's packet, 386, and the
 /// places in which both are kept.
@@ -83,6 +91,13 @@ pub struct Deposit {
     pub message: Vec<u8>,
     /// What its sender waits for.
     pub ack: HeldAck,
+}
+
+impl Deposit {
+    /// Whether it is an acknowledgement of one of the client's own packets.
+    fn is_acknowledgement(&self) -> bool {
+        PushKind::of(self.message.len()) == PushKind::Ack && !self.ack.is_awaited()
+    }
 }
 
 /// What a connection has to do for its client.
@@ -127,6 +142,8 @@ pub struct Mailbox {
     /// In the order of their numbers; empty while the client is offline.
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// Acknowledgements that go past the messages; empty while the client is offline.
+    passing: Vec<Vec<u8>>,
     /// Numbers of the messages that are on their way to the inbox.
     storing: BTreeSet<MessageId>,
     line: Option<Line>,
@@ -199,7 +216,14 @@ impl Mailbox {
         let has_room = self.held.len() < limits.held_count_max
             && (self.held.is_empty()
                 || self.held_bytes + arrived.message.len() <= limits.held_bytes_max);
+        let may_pass = arrived.is_acknowledgement() && self.passing.len() < PASSING_MAX;
+        let must_wait =
+            |line: &Line| line.is_draining || !has_room || line.bursts.len() >= limits.bursts_max;
         match &mut self.line {
+            Some(line) if may_pass && must_wait(line) => {
+                self.passing.push(arrived.message);
+                None
+            }
             Some(line) if !line.is_draining && has_room => {
                 let Deposit { id, message, ack } = arrived;
                 self.held_bytes += message.len();
@@ -246,6 +270,7 @@ impl Mailbox {
             return Vec::new();
         }
         self.line = None;
+        self.passing.clear();
         self.give_out(self.held.len())
     }
 
@@ -294,6 +319,13 @@ impl Mailbox {
         let Some(line) = line_of(&mut self.line, connection) else {
             return Work::Wait;
         };
+        if !self.passing.is_empty() {
+            let messages = std::mem::take(&mut self.passing);
+            return Work::Push {
+                messages,
+                ping: None,
+            };
+        }
         if line.bursts.len() >= limits.bursts_max {
             return Work::Wait;
         }

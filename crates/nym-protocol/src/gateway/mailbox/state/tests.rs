@@ -87,6 +87,45 @@ fn push_is_acknowledged_by_its_pong_and_not_before() {
 }
 
 #[test]
+fn acknowledgements_go_past_messages_that_the_client_does_not_answer() {
+    let mut mailbox = live();
+    let acknowledgement = |id| Deposit {
+        id: MessageId(id),
+        message: vec![9; 21],
+        ack: HeldAck::new(None),
+    };
+    let arrive_ack = |mailbox: &mut Mailbox, id| {
+        let given = mailbox.handle_arrival(Timestamp::ZERO, &LIMITS, acknowledgement(id));
+        assert!(given.is_none(), "an acknowledgement is not stored");
+    };
+    for id in 1..=2 {
+        arrive(&mut mailbox, id);
+        assert!(push(&mut mailbox).1.is_some());
+    }
+    // The pushes are not answered; two more messages are held, and for a fifth there is no room.
+    arrive(&mut mailbox, 3);
+    arrive(&mut mailbox, 4);
+    assert!(matches!(mailbox.poll_work(FIRST, &LIMITS), Work::Wait));
+    arrive_ack(&mut mailbox, 5);
+    assert_eq!(push(&mut mailbox), (vec![vec![9; 21]], None));
+    assert_eq!(ids(&Vec::from_iter(arrive(&mut mailbox, 6))), [6]);
+    for id in 7..7 + PASSING_MAX as u64 {
+        arrive_ack(&mut mailbox, id);
+    }
+    let many = mailbox.handle_arrival(Timestamp::ZERO, &LIMITS, acknowledgement(100));
+    assert_eq!(
+        ids(&Vec::from_iter(many)),
+        [100],
+        "above the bound it is stored"
+    );
+    assert_eq!(push(&mut mailbox).0.len(), PASSING_MAX);
+    assert!(matches!(mailbox.poll_work(FIRST, &LIMITS), Work::Wait));
+    arrive_ack(&mut mailbox, 101);
+    assert_eq!(ids(&mailbox.handle_break(FIRST)), [1, 2, 3, 4]);
+    assert!(matches!(mailbox.poll_work(FIRST, &LIMITS), Work::Wait));
+}
+
+#[test]
 fn broken_connection_gives_back_what_was_pushed_before_what_comes_later() {
     let mut mailbox = live();
     arrive(&mut mailbox, 1);
