@@ -1,5 +1,7 @@
 //! The command line.
 
+mod operator;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,11 @@ use nym_daemon::shutdown::Shutdown;
 use crate::config::{self, BOND_TTL_MIN, Config, EXAMPLE, Overrides};
 use crate::{Validator, ValidatorError};
 
+pub use self::operator::{
+    BondCommand, BondGatewayArgs, BondMixnodeArgs, BondedNodeArgs, BondsArgs, RegistryArgs,
+    UnbondArgs,
+};
+
 /// Tell a mixnet who is in it
 ///
 /// Nodes announce themselves here, signed with their identity key; everybody else reads the
@@ -25,6 +32,8 @@ use crate::{Validator, ValidatorError};
         nym-validator run                                  on 127.0.0.1, ports 1317 and 8080\n  \
         nym-validator run --id two --rest-port 1318 --api-port 8081\n  \
         nym-validator config > ~/.nym/validators/default/config/config.toml\n\n\
+        A node of Nym 0.11 cannot announce itself; list it with the keys that its `init` printed:\n  \
+        nym-validator bond mixnode --host 203.0.113.9 --identity-key KEY --sphinx-key KEY\n\n\
         Exit status: 0 success, 1 failure, 2 usage or configuration, 130 interrupted"
 )]
 pub struct Cli {
@@ -48,10 +57,17 @@ pub struct Cli {
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// List a node that cannot announce itself, as those of Nym 0.11, until it is unbonded
+    #[command(subcommand)]
+    Bond(BondCommand),
+    /// Print the nodes that are bonded
+    Bonds(BondsArgs),
     /// Print a configuration file with every key at its default
     Config,
     /// Serve until interrupted
     Run(RunArgs),
+    /// Take a bonded node off the list
+    Unbond(UnbondArgs),
 }
 
 /// `run`. What is given here wins over the configuration file.
@@ -102,16 +118,19 @@ impl RunArgs {
 ///
 /// A [`Failure`] to show to the person who typed it.
 pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    let home = || Home::locate(cli.home.as_deref()).map_err(Failure::usage);
     match cli.command {
+        Command::Bond(command) => operator::bond(&command, &home()?),
+        Command::Bonds(args) => operator::bonds(&args, &home()?),
         Command::Config => {
             say(EXAMPLE);
             Ok(ExitCode::Success)
         }
         Command::Run(args) => {
             logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
-            let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
-            serve(args.into_config(&home)?).await
+            serve(args.into_config(&home()?)?).await
         }
+        Command::Unbond(args) => operator::unbond(&args, &home()?),
     }
 }
 
@@ -182,6 +201,31 @@ mod tests {
         let config = args.into_config(&home).unwrap();
         assert_eq!((config.rest_port, config.api_port), (7, 6));
         assert_eq!(config.data_dir, files.data_dir());
+    }
+
+    #[test]
+    fn a_node_is_bonded_with_what_its_init_printed_and_the_usual_ports() {
+        let line = "nym-validator bond gateway --identity-key A --sphinx-key B --host 10.0.0.1";
+        let cli = Cli::parse_from(line.split(' '));
+        let Command::Bond(BondCommand::Gateway(args)) = cli.command else {
+            panic!("that was `bond gateway`")
+        };
+        assert_eq!((args.node.mix_port, args.clients_port), (1789, 9000));
+        assert_eq!(args.node.version, nym_protocol::PROTOCOL_VERSION);
+        assert!(!args.node.replace);
+    }
+
+    #[test]
+    fn without_a_registry_nothing_is_bonded_and_no_file_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let cli = Cli::parse_from(["nym-validator", "bonds"]);
+        let Command::Bonds(args) = cli.command else {
+            panic!("that was `bonds`")
+        };
+        let failure = operator::bonds(&args, &Home::at(dir.path())).unwrap_err();
+        assert_eq!(failure.exit_code(), ExitCode::Usage);
+        assert!(failure.to_string().contains("start the validator once"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

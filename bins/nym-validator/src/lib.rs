@@ -9,6 +9,10 @@
 //! It is not a blockchain: there is no stake, no consensus, no account. Who runs it decides who
 //! is in the network, as clients of the 0.11 network trust whoever answers them.
 //!
+//! The programs of the 0.11 network cannot announce themselves. Their operator bonds them with
+//! `nym-validator bond`, which writes to the registry beside the running validator: whoever may
+//! write that file may do so, and nobody from the network.
+//!
 //! | Request, after any path prefix and one or more slashes | Answer |
 //! |---|---|
 //! | `GET /v1/mixnodes`, `GET /v1/gateways` | array of bonds |
@@ -48,7 +52,9 @@
 //! # Invariants
 //!
 //! * Nothing is listed that its node has not signed within [`Config::bond_ttl`] (and a short
-//!   grace after a restart of the validator).
+//!   grace after a restart of the validator), or its operator has bonded.
+//! * Every list that is served can be read by the strict rules of 0.11 programs.
+//! * An address for packets belongs to one node, as long as that is listed.
 //! * An announcement is accepted once: only a later one of the same node is accepted after it.
 //! * An announcement that was answered with success survives a crash.
 
@@ -252,16 +258,17 @@ async fn sweep(service: Service, bond_ttl: Duration, stop: CancellationToken) ->
         let oldest = unix_time_secs().saturating_sub(bond_ttl.as_secs());
         match service.store.remove_silent_since(oldest).await {
             Ok(0) => {}
-            Ok(count) => {
-                tracing::info!(count, "removed nodes that were silent for too long");
-                service.count_nodes().await;
-            }
+            Ok(count) => tracing::info!(count, "removed nodes that were silent for too long"),
             // The next round tries again; until then the lists are longer than they should be.
             Err(error) => tracing::error!(%error, "cannot remove silent nodes"),
         }
+        // An operator may have changed the bonds meanwhile.
+        service.count_nodes().await;
     }
     Ok(())
 }
 
+#[cfg(test)]
+mod strict;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 mod path;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +14,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use nym_daemon::clock::unix_time_secs;
-use nym_protocol::validator::announcement::{AnnouncedNode, AnnouncementError};
+use nym_protocol::validator::announcement::AnnouncementError;
 use nym_protocol::validator::query::{PageAnswer, wrap_answer};
 use nym_protocol::validator::registry::{Announced, RegistryError};
 use nym_protocol::validator::{Announcement, Query};
@@ -153,12 +152,6 @@ async fn announce(service: &Service, body: Body) -> Result<Bytes, Refusal> {
         reason: "the body is not UTF-8".to_owned(),
     })?;
     let announcement = Announcement::parse(text)?;
-    if has_unspecified_host(&announcement.node) {
-        return Err(Refusal::BadRequest {
-            reason: "the host means no address in particular: announce one that others can reach"
-                .to_owned(),
-        });
-    }
     let verified = announcement.verify(unix_time_secs(), CLOCK_SKEW_MAX_SECS)?;
     let identity = *verified.identity();
     let status = match store.announce(verified).await {
@@ -173,20 +166,14 @@ async fn announce(service: &Service, body: Body) -> Result<Bytes, Refusal> {
             "renewed"
         }
         Err(RegistryError::Storage(error)) => return Err(Refusal::storage(&error)),
+        Err(RegistryError::Full) => return Err(Refusal::Full),
         Err(RegistryError::Outdated) => return Err(Refusal::Outdated),
-        Err(_) => return Err(Refusal::Full),
+        Err(taken) => {
+            let reason = taken.to_string();
+            return Err(Refusal::Taken { reason });
+        }
     };
     Ok(serde_json::json!({ "status": status }).to_string().into())
-}
-
-/// `0.0.0.0` and `::` are where a node listens, never where it is.
-fn has_unspecified_host(node: &AnnouncedNode) -> bool {
-    let host = match node {
-        AnnouncedNode::Gateway(node) => &node.host,
-        AnnouncedNode::MixNode(node) => &node.host,
-    };
-    host.parse::<IpAddr>()
-        .is_ok_and(|ip| ip.to_canonical().is_unspecified())
 }
 
 /// Every answer but success.
@@ -207,6 +194,10 @@ enum Refusal {
         reason: String,
     },
     Storage,
+    /// Another node is where this one says it is.
+    Taken {
+        reason: String,
+    },
     TooLong,
 }
 
@@ -223,7 +214,7 @@ impl Refusal {
             Self::Full => StatusCode::INSUFFICIENT_STORAGE,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Outdated => StatusCode::CONFLICT,
+            Self::Outdated | Self::Taken { .. } => StatusCode::CONFLICT,
             Self::Preflight => StatusCode::NO_CONTENT,
             Self::Signature { .. } => StatusCode::FORBIDDEN,
             Self::Storage => StatusCode::INTERNAL_SERVER_ERROR,
@@ -243,6 +234,9 @@ impl Refusal {
             Self::Preflight => String::new(),
             Self::Storage => {
                 "the registry failed; its operator finds the reason in the log".to_owned()
+            }
+            Self::Taken { reason } => {
+                format!("{reason}: announce another, or wait until that node is forgotten")
             }
             Self::TooLong => format!("an announcement has at most {ANNOUNCEMENT_LEN_MAX} bytes"),
         }

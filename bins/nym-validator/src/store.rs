@@ -33,7 +33,7 @@ pub(crate) struct Store {
 #[derive(Debug)]
 struct Inner {
     registry: SqliteRegistry,
-    /// Made by the first read after a change.
+    /// Made by the first read after a change, by this program or an operator's command.
     lists: Option<Arc<Lists>>,
     height: i64,
 }
@@ -74,9 +74,6 @@ impl Store {
     }
 
     pub(crate) async fn lists(&self) -> Result<Arc<Lists>, StorageError> {
-        if let Some(lists) = &lock(&self.inner).lists {
-            return Ok(Arc::clone(lists));
-        }
         self.with(Inner::read).await
     }
 
@@ -101,6 +98,10 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 
 impl Inner {
     fn read(&mut self) -> Result<Arc<Lists>, StorageError> {
+        if self.registry.was_changed_by_others()? {
+            tracing::info!("an operator has changed the bonds");
+            self.lists = None;
+        }
         if let Some(lists) = &self.lists {
             return Ok(Arc::clone(lists));
         }

@@ -3,7 +3,10 @@
 use super::*;
 use nym_packet::keys::IdentityKeyPair;
 use nym_protocol::validator::announcement::AnnouncedNode;
-use nym_protocol::validator::{Announcement, Gateway, MixNode, Query, query};
+use nym_protocol::validator::registry::{Bonding, OnConflict};
+use nym_protocol::validator::{
+    Announcement, CheckedNode, Gateway, MixNode, Query, Registry as _, query,
+};
 use nym_transport::directory::{Directory, DirectoryLimits};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -137,7 +140,7 @@ async fn announced_nodes_make_a_topology() {
     );
     let now = unix_time_secs();
     for seed in 1..=6 {
-        let announcement = mixnode_announcement(seed, "10.0.0.1", now);
+        let announcement = mixnode_announcement(seed, &format!("10.0.1.{seed}"), now);
         assert_eq!(
             directory
                 .announce(&announcement)
@@ -209,7 +212,7 @@ async fn queries_are_answered_in_an_envelope_with_a_text_height() {
     let now = unix_time_secs();
     for seed in 1..=3 {
         validator
-            .announce(&mixnode_announcement(seed, "10.0.0.1", now))
+            .announce(&mixnode_announcement(seed, &format!("10.0.0.{seed}"), now))
             .await;
     }
     let ask = async |query: Query| {
@@ -317,6 +320,16 @@ async fn announcements_are_refused_with_the_reason() {
             error("a later announcement of this node is known")
         )
     );
+    let (status, body) = validator
+        .announce(&mixnode_announcement(2, "10.0.0.1", now))
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let reason = format!(
+        "node {} has the address 10.0.0.1:1789: announce another, or wait until that node is \
+         forgotten",
+        identity(1).public_key()
+    );
+    assert_eq!(body, error(&reason));
     let (status, body) = validator.post("{}").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
@@ -409,6 +422,38 @@ async fn silent_nodes_are_removed() {
     while validator.get("/v1/mixnodes").await.1 != "[]" {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn what_an_operator_bonds_is_in_the_next_answer_and_0_11_programs_can_read_it() {
+    let validator = Running::start().await;
+    validator
+        .announce(&mixnode_announcement(1, "10.0.0.1", unix_time_secs()))
+        .await;
+    assert_eq!(listed(&validator).await.len(), 1);
+    let registry = validator.dir.path().join("data").join(REGISTRY_FILE);
+    let mut operator = SqliteRegistry::open_existing(&registry, 10).unwrap();
+    let bonding = Bonding {
+        node: CheckedNode::new(AnnouncedNode::MixNode(mix_node(2, "mix.example"))).unwrap(),
+        layer: None,
+        on_conflict: OnConflict::Refuse,
+    };
+    operator.bond(bonding).unwrap();
+    let expected = [
+        ("10.0.0.1".to_owned(), 1789),
+        ("mix.example".to_owned(), 1789),
+    ];
+    let mut found = listed(&validator).await;
+    found.sort();
+    assert_eq!(found, expected);
+    operator.unbond(&identity(2).public_key()).unwrap();
+    assert_eq!(listed(&validator).await, expected[..1]);
+}
+
+/// The mix nodes as a 0.11 program reads them.
+async fn listed(validator: &Running) -> Vec<(String, u16)> {
+    let (_, list) = validator.get("//v1/mixnodes").await;
+    strict::mixnodes(&list).unwrap()
 }
 
 #[tokio::test]

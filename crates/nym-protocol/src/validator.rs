@@ -2,7 +2,8 @@
 //!
 //! Validators list the nodes of the network as [bonds](bond), in complete lists or in
 //! [pages](query). A client turns them into a [`Topology`]. Nodes of our networks get into the
-//! lists by [announcing](announcement) themselves.
+//! lists by [announcing](announcement) themselves; an operator can [bond](registry) those that
+//! cannot. Either way a node is [checked](checked_node) first.
 //!
 //! # Trust
 //!
@@ -11,6 +12,7 @@
 
 pub mod announcement;
 pub mod bond;
+pub mod checked_node;
 pub mod query;
 pub mod registry;
 pub mod topology;
@@ -19,6 +21,7 @@ pub mod version;
 
 pub use announcement::{Announcement, VerifiedAnnouncement};
 pub use bond::{Bond, BondList, Gateway, GatewayBond, Layer, MixNode, MixNodeBond};
+pub use checked_node::{CheckedNode, InvalidNode};
 pub use query::{LayerDistribution, Query};
 pub use registry::Registry;
 pub use topology::{GatewayDescriptor, MixnodeDescriptor, NoRoute, Topology};

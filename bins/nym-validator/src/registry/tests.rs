@@ -1,6 +1,10 @@
+mod bonds;
+mod lists;
+
 use super::*;
 use nym_packet::keys::IdentityKeyPair;
-use nym_protocol::validator::{Announcement, Gateway, MixNode};
+use nym_protocol::validator::registry::OnConflict;
+use nym_protocol::validator::{Announcement, CheckedNode};
 use proptest::prelude::*;
 
 const NOW: u64 = 1_700_000_000;
@@ -15,9 +19,10 @@ fn key(number: u32) -> String {
     identity(number).public_key().to_string()
 }
 
-fn mixnode(number: u32, at: u64) -> VerifiedAnnouncement {
-    let node = MixNode {
-        host: "10.0.0.1".to_owned(),
+/// A mix node with a host of its own.
+fn mixnode_of(number: u32) -> MixNode {
+    MixNode {
+        host: format!("10.0.0.{number}"),
         mix_port: 1789,
         verloc_port: 1790,
         http_api_port: 8000,
@@ -25,13 +30,13 @@ fn mixnode(number: u32, at: u64) -> VerifiedAnnouncement {
         identity_key: key(number),
         version: "0.11.0".to_owned(),
         tls: None,
-    };
-    sign(AnnouncedNode::MixNode(node), number, at)
+    }
 }
 
-fn gateway(number: u32, at: u64) -> VerifiedAnnouncement {
-    let node = Gateway {
-        host: "10.0.0.2".to_owned(),
+/// A gateway with a host of its own.
+fn gateway_of(number: u32) -> Gateway {
+    Gateway {
+        host: format!("10.0.1.{number}"),
         mix_port: 1789,
         clients_port: 9000,
         location: "Here".to_owned(),
@@ -39,8 +44,15 @@ fn gateway(number: u32, at: u64) -> VerifiedAnnouncement {
         identity_key: key(number),
         version: "0.11.0".to_owned(),
         tls: None,
-    };
-    sign(AnnouncedNode::Gateway(node), number, at)
+    }
+}
+
+fn mixnode(number: u32, at: u64) -> VerifiedAnnouncement {
+    sign(AnnouncedNode::MixNode(mixnode_of(number)), number, at)
+}
+
+fn gateway(number: u32, at: u64) -> VerifiedAnnouncement {
+    sign(AnnouncedNode::Gateway(gateway_of(number)), number, at)
 }
 
 fn sign(node: AnnouncedNode, number: u32, at: u64) -> VerifiedAnnouncement {
@@ -171,12 +183,12 @@ fn the_file_of_another_version_is_refused() {
     let path = dir.path().join("registry.sqlite");
     Connection::open(&path)
         .unwrap()
-        .pragma_update(None, "user_version", 2)
+        .pragma_update(None, "user_version", 3)
         .unwrap();
     let error = SqliteRegistry::open(&path, 10).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the file has layout 2, this program knows 1"
+        "the file has layout 3, this program knows 2"
     );
 }
 

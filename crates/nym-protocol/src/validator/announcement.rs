@@ -21,23 +21,12 @@
 //! well, 4 bytes, so nobody on the way can make it look like a plain one. Every field has a length,
 //! so no two announcements share their bytes.
 
-use nym_packet::keys::{
-    IdentityKeyPair, IdentityPublicKey, KeyError, Signature, public_key_from_base58,
-};
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, Signature};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::bond::{Gateway, MixNode};
-use super::version::is_version;
-
-/// Longest host name in bytes (RFC 1035).
-pub const HOST_LEN_MAX: usize = 253;
-
-/// Longest description of a location in bytes.
-pub const LOCATION_LEN_MAX: usize = 100;
-
-/// Longest version in bytes.
-pub const VERSION_LEN_MAX: usize = 64;
+use super::checked_node::{CheckedNode, InvalidNode, MixAddress};
 
 /// A node's signed statement about itself, not verified yet.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -60,6 +49,26 @@ pub enum AnnouncedNode {
     /// A gateway.
     #[serde(rename = "gateway")]
     Gateway(Gateway),
+}
+
+impl AnnouncedNode {
+    /// Base58 of its identity key.
+    #[must_use]
+    pub fn identity_key(&self) -> &str {
+        match self {
+            Self::MixNode(node) => &node.identity_key,
+            Self::Gateway(node) => &node.identity_key,
+        }
+    }
+
+    /// Where it takes packets.
+    #[must_use]
+    pub fn mix_address(&self) -> MixAddress {
+        match self {
+            Self::MixNode(node) => MixAddress::new(&node.host, node.mix_port),
+            Self::Gateway(node) => MixAddress::new(&node.host, node.mix_port),
+        }
+    }
 }
 
 impl Announcement {
@@ -109,7 +118,7 @@ impl Announcement {
         now: u64,
         skew_max: u64,
     ) -> Result<VerifiedAnnouncement, AnnouncementError> {
-        let identity = check_node(&self.node)?;
+        let node = CheckedNode::new(self.node)?;
         if now.abs_diff(self.timestamp) > skew_max {
             return Err(AnnouncementError::Timestamp { skew_max });
         }
@@ -117,12 +126,11 @@ impl Announcement {
             .signature
             .parse()
             .map_err(|_| AnnouncementError::Signature)?;
-        identity
-            .verify(&canonical_bytes(&self.node, self.timestamp), &signature)
+        node.identity()
+            .verify(&canonical_bytes(node.node(), self.timestamp), &signature)
             .map_err(|_| AnnouncementError::Signature)?;
         Ok(VerifiedAnnouncement {
-            node: self.node,
-            identity,
+            node,
             timestamp: self.timestamp,
         })
     }
@@ -131,34 +139,27 @@ impl Announcement {
 /// A statement that its node has signed. Only [`Announcement::verify`] makes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedAnnouncement {
-    node: AnnouncedNode,
-    identity: IdentityPublicKey,
+    node: CheckedNode,
     timestamp: u64,
 }
 
 impl VerifiedAnnouncement {
     /// What the node says.
     #[must_use]
-    pub const fn node(&self) -> &AnnouncedNode {
+    pub const fn node(&self) -> &CheckedNode {
         &self.node
     }
 
     /// Who says it.
     #[must_use]
     pub const fn identity(&self) -> &IdentityPublicKey {
-        &self.identity
+        self.node.identity()
     }
 
     /// When it was said, in seconds since 1970.
     #[must_use]
     pub const fn timestamp(&self) -> u64 {
         self.timestamp
-    }
-
-    /// Takes the statement out.
-    #[must_use]
-    pub fn into_node(self) -> AnnouncedNode {
-        self.node
     }
 }
 
@@ -172,24 +173,9 @@ pub enum AnnouncementError {
         /// What the parser says.
         reason: String,
     },
-    /// The host is empty, too long, or has characters that no host has.
-    #[error("the host is not an IP address or DNS name")]
-    Host,
-    /// A port is 0.
-    #[error("port 0 cannot be reached")]
-    Port,
-    /// The identity key is malformed.
-    #[error("the identity key is malformed: {0}")]
-    IdentityKey(#[source] KeyError),
-    /// The Sphinx key is malformed.
-    #[error("the Sphinx key is malformed: {0}")]
-    SphinxKey(#[source] KeyError),
-    /// The version is not a semantic version.
-    #[error("the version is not a semantic version")]
-    Version,
-    /// The location is too long or has control characters.
-    #[error("the location has control characters or more than {LOCATION_LEN_MAX} bytes")]
-    Location,
+    /// What it says is not fit to be listed.
+    #[error(transparent)]
+    Node(#[from] InvalidNode),
     /// The statement is too old, or comes from the future.
     #[error("the timestamp is more than {skew_max} s off")]
     Timestamp {
@@ -199,43 +185,6 @@ pub enum AnnouncementError {
     /// The node has not signed this.
     #[error("the signature does not verify")]
     Signature,
-}
-
-fn check_node(node: &AnnouncedNode) -> Result<IdentityPublicKey, AnnouncementError> {
-    let (host, ports, sphinx_key, identity_key, version, location) = match node {
-        AnnouncedNode::MixNode(node) => (
-            &node.host,
-            // The optional services of a mix node may be switched off.
-            [node.mix_port, node.mix_port],
-            &node.sphinx_key,
-            &node.identity_key,
-            &node.version,
-            "",
-        ),
-        AnnouncedNode::Gateway(node) => (
-            &node.host,
-            [node.mix_port, node.clients_port],
-            &node.sphinx_key,
-            &node.identity_key,
-            &node.version,
-            node.location.as_str(),
-        ),
-    };
-    let is_host_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if host.is_empty() || host.len() > HOST_LEN_MAX || !host.chars().all(is_host_char) {
-        return Err(AnnouncementError::Host);
-    }
-    if ports.contains(&0) {
-        return Err(AnnouncementError::Port);
-    }
-    public_key_from_base58(sphinx_key).map_err(AnnouncementError::SphinxKey)?;
-    if version.len() > VERSION_LEN_MAX || !is_version(version) {
-        return Err(AnnouncementError::Version);
-    }
-    if location.len() > LOCATION_LEN_MAX || location.chars().any(char::is_control) {
-        return Err(AnnouncementError::Location);
-    }
-    identity_key.parse().map_err(AnnouncementError::IdentityKey)
 }
 
 /// What is signed; the module documentation gives the layout.
@@ -340,7 +289,7 @@ mod tests {
             let read = Announcement::parse(&signed.to_json()).unwrap();
             assert_eq!(read, signed);
             let verified = read.verify(NOW, 60).unwrap();
-            assert_eq!(verified.node(), &node);
+            assert_eq!(verified.node().node(), &node);
             assert_eq!(verified.identity(), &identity().public_key());
         }
     }
@@ -403,33 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn unusable_statements_are_named() {
-        let with = |change: fn(&mut Gateway)| {
-            let mut gateway = gateway();
-            change(&mut gateway);
-            verify(AnnouncedNode::Gateway(gateway)).unwrap_err()
+    fn unusable_statement_is_refused_though_it_is_signed() {
+        let nowhere = Gateway {
+            host: "0.0.0.0".into(),
+            ..gateway()
         };
-        assert_eq!(
-            with(|node| node.host = "a b".into()),
-            AnnouncementError::Host
-        );
-        assert_eq!(
-            with(|node| node.host = "a".repeat(254)),
-            AnnouncementError::Host
-        );
-        assert_eq!(with(|node| node.clients_port = 0), AnnouncementError::Port);
-        assert_eq!(
-            with(|node| node.version = "v1".into()),
-            AnnouncementError::Version
-        );
-        assert_eq!(
-            with(|node| node.location = "a\nb".into()),
-            AnnouncementError::Location
-        );
-        let sphinx_key = with(|node| node.sphinx_key = "x".into());
-        assert!(matches!(sphinx_key, AnnouncementError::SphinxKey(_)));
-        let identity_key = with(|node| node.identity_key = "x".into());
-        assert!(matches!(identity_key, AnnouncementError::IdentityKey(_)));
+        let refused = AnnouncementError::Node(InvalidNode::UnspecifiedHost);
+        assert_eq!(verify(AnnouncedNode::Gateway(nowhere)), Err(refused));
     }
 
     proptest! {
