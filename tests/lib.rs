@@ -367,3 +367,26 @@ pub fn beside(running: &Running, program: &Path) -> Command {
         .arg(program);
     command
 }
+
+/// Runs a test of the calling program again, alone on a network of its own, see [`isolated`], so
+/// that it may use fixed ports; tells whether it did. If not, the test runs where it is.
+///
+/// # Panics
+/// When the test fails there; shows all it printed.
+#[must_use]
+pub fn isolated_again(test: &str) -> bool {
+    const INSIDE: &str = "NYM_TEST_IS_ISOLATED";
+    if std::env::var_os(INSIDE).is_some() {
+        return false;
+    }
+    let own = std::env::current_exe().expect("a running program has a path");
+    let Some(mut command) = isolated(&own) else {
+        return false;
+    };
+    let command = command.args([test, "--exact", "--nocapture"]);
+    let output = output_of(command.env(INSIDE, "yes"));
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("1 passed"), "there is no test {test}");
+    true
+}

@@ -1,7 +1,8 @@
 //! What somebody sees who watches every link of a network.
 //!
 //! `nym-localnet --record` puts a recording proxy between all programs. What it recorded is read
-//! here as TLS records (RFC 8446, section 5.1), or as what it is if it is no TLS.
+//! here as TLS records (RFC 8446, section 5.1), or as what it is if it is no TLS. What validators
+//! are asked and answer is public, and is looked at by itself: it must not tell who asks.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
-use nym_tests::{output_of, program, texts};
+use nym_tests::{isolated, output_of, program, texts};
 
 /// One direction of one connection.
 struct Capture {
@@ -21,6 +22,11 @@ struct Capture {
 }
 
 impl Capture {
+    /// What is said to a validator and by it, which is HTTP.
+    fn is_of_validator(&self) -> bool {
+        self.name.starts_with("validator-")
+    }
+
     fn is_answer(&self) -> bool {
         Path::new(&self.name)
             .extension()
@@ -53,7 +59,10 @@ impl Capture {
 /// Delivers a message through a network whose links are recorded.
 fn record(arguments: &[&str]) -> Vec<Capture> {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(program("nym-localnet"));
+    let program = program("nym-localnet");
+    // A legacy network has fixed ports.
+    let alone = arguments.contains(&"--legacy").then(|| isolated(&program));
+    let mut command = alone.flatten().unwrap_or_else(|| Command::new(program));
     command.args([
         "--once",
         "--port",
@@ -75,7 +84,13 @@ fn record(arguments: &[&str]) -> Vec<Capture> {
         })
         .filter(|capture| !capture.bytes.is_empty())
         .collect();
-    for kind in ["mix1-mix", "gw1-mix", "gw1-clients", "gw2-clients"] {
+    for kind in [
+        "mix1-mix",
+        "gw1-mix",
+        "gw1-clients",
+        "gw2-clients",
+        "validator-rest",
+    ] {
         let is_there = captures.iter().any(|it| it.name.starts_with(kind));
         assert!(is_there, "nothing passed at {kind}");
     }
@@ -132,7 +147,7 @@ fn chosen(hello: &[u8]) -> Option<(u16, u16)> {
 fn somebody_who_watches_all_links_sees_nothing_but_tls_with_ml_kem() {
     let captures = record(&[]);
     let mut secrets = Vec::new();
-    for capture in &captures {
+    for capture in captures.iter().filter(|it| !it.is_of_validator()) {
         let name = &capture.name;
         for text in CLEAR {
             assert!(!capture.contains(text), "{text} passed at {name}");
@@ -160,6 +175,64 @@ fn somebody_who_watches_all_links_sees_nothing_but_tls_with_ml_kem() {
     let len: usize = secrets.iter().map(|(_, content)| content.len()).sum();
     assert!(len > 100_000, "only {len} bytes were recorded");
     assert_eq!(repeated(secrets.into_iter()), None);
+}
+
+/// The requests of one connection: first lines and header lines, without bodies.
+fn requests(capture: &Capture) -> Vec<Vec<String>> {
+    let mut requests = Vec::new();
+    let mut rest = capture.bytes.as_slice();
+    while let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") {
+        let head = std::str::from_utf8(&rest[..end]).unwrap();
+        let lines: Vec<_> = head.lines().map(str::to_ascii_lowercase).collect();
+        let body_len = lines
+            .iter()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+            .unwrap_or(0_usize);
+        rest = rest.get(end + 4 + body_len..).unwrap_or_default();
+        requests.push(lines);
+    }
+    requests
+}
+
+#[test]
+fn somebody_who_watches_a_validator_sees_public_lists_and_not_who_asks_for_them() {
+    let captures = record(&[]);
+    let mut asked = HashMap::<String, Vec<String>>::new();
+    for capture in captures.iter().filter(|it| it.is_of_validator()) {
+        if capture.is_answer() {
+            assert!(
+                capture.bytes.starts_with(b"HTTP/1.1 200 "),
+                "{}",
+                capture.name
+            );
+            continue;
+        }
+        for request in requests(capture) {
+            let (line, headers) = request.split_first().unwrap();
+            assert!(
+                [
+                    "get //v1/mixnodes",
+                    "get //v1/gateways",
+                    "post //v1/announce"
+                ]
+                .contains(&line.trim_end_matches(" http/1.1")),
+                "{line}"
+            );
+            if line.starts_with("get ") {
+                let first = asked
+                    .entry(line.clone())
+                    .or_insert_with(|| headers.to_vec());
+                assert_eq!(first, headers, "all who ask look alike");
+                assert!(
+                    headers
+                        .iter()
+                        .all(|header| header == "accept: */*" || header.starts_with("host: ")),
+                    "{headers:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(asked.len(), 2, "{asked:?}");
 }
 
 #[test]

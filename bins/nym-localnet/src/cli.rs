@@ -31,7 +31,8 @@ use crate::report;
     after_help = "Examples:\n  \
         nym-localnet                     a mixnet with apps at ws://localhost:1977 and :1978\n  \
         nym-localnet --once              deliver one message, then exit with status 0\n  \
-        nym-localnet --dir net --fast    keep keys and inboxes in ./net; short delays\n\n\
+        nym-localnet --dir net --fast    keep keys and inboxes in ./net; short delays\n  \
+        nym-localnet --legacy            let programs of Nym 0.11 join at any position\n\n\
         Exit status: 0 success, 1 failure, 2 usage, 3 not delivered in time, 130 interrupted"
 )]
 pub struct Cli {
@@ -71,8 +72,8 @@ pub struct Cli {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
-    /// Let 0.11 programs join: plain links, and for every program a loopback address of its own
-    /// with the default ports
+    /// Let 0.11 programs join, and print how: plain links, and for every program a loopback address
+    /// of its own with the default ports
     #[arg(long)]
     pub legacy: bool,
 

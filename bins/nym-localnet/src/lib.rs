@@ -17,6 +17,8 @@ pub mod hello;
 pub mod report;
 
 mod error;
+mod join;
+mod listing;
 mod network;
 mod places;
 mod tap;

@@ -7,15 +7,13 @@ use std::time::Duration;
 use nym_client::keys::KeyFiles;
 use nym_client::{AppsConfig, Client, ClientConfig};
 use nym_client_core::Journey;
+use nym_daemon::entropy;
 use nym_daemon::home::create_private_dir;
-use nym_daemon::{clock, entropy};
 use nym_gateway::Gateway;
 use nym_mixnode::Mixnode;
 use nym_node::keys::NodeKeys;
 use nym_packet::keys::IdentityPublicKey;
-use nym_protocol::PROTOCOL_VERSION;
-use nym_protocol::validator::{Topology, ValidatorUrl};
-use nym_transport::directory::{Directory, DirectoryLimits};
+use nym_protocol::validator::ValidatorUrl;
 use nym_transport::peers::Peers;
 use nym_validator::Validator;
 use tokio::sync::mpsc;
@@ -24,15 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{CLIENT_NAMES, Config};
 use crate::error::LocalnetError;
-use crate::places::{Places, how_to_join};
+use crate::join;
+use crate::listing::{forget_announced, wait_for_nodes};
+use crate::places::Places;
 use crate::report::{ClientEntry, Map};
 use crate::tap::Tap;
 
 /// How long the parts may take to find each other; it takes a fraction of a second.
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often the network is asked whether it is complete.
-const READY_POLL: Duration = Duration::from_millis(10);
+/// Where the validator keeps the nodes, below the directory of the network.
+const VALIDATOR_DIR: &str = "validator";
+
+/// How often a client asks who is in a network that 0.11 programs may join at any time.
+const LEGACY_REFRESH_RATE: Duration = Duration::from_secs(10);
 
 /// Journeys that wait to be read; only the first message's is.
 const JOURNEY_QUEUE: usize = 64;
@@ -80,7 +83,9 @@ impl Localnet {
         progress("starting the gateways");
         let gateways = start.gateways(&validator).await?;
         progress("waiting until all nodes have announced themselves");
-        let topology = wait_for_nodes(config, &validator).await?;
+        let gateway_places = gateways.iter().map(|gateway| gateway.mix);
+        let places = mixnodes.iter().map(|(_, at)| *at).chain(gateway_places);
+        let topology = wait_for_nodes(&places.collect(), &validator).await?;
         // They would find out when the first packets come.
         for peers in &start.peers {
             peers.update(&topology);
@@ -97,9 +102,16 @@ impl Localnet {
                 .cloned()
                 .collect()
         });
+        let first_gateway = gateways.first().map(|gateway| gateway.identity);
+        let join = first_gateway.filter(|_| config.legacy).map(|gateway| {
+            let registry = config.dir.join(VALIDATOR_DIR);
+            // Whoever reads it may be elsewhere.
+            let registry = std::path::absolute(&registry).unwrap_or(registry);
+            join::how_to_join(&validator, &gateway, &registry)
+        });
         let map = Map {
             validator: validator.to_string(),
-            join: config.legacy.then(|| how_to_join(&validator)),
+            join,
             layers,
             gateways: gateways
                 .into_iter()
@@ -195,17 +207,18 @@ impl Start<'_> {
     }
 
     async fn validator(&mut self) -> Result<ValidatorUrl, LocalnetError> {
-        // The nodes of an earlier run had other ports; nobody may be sent to those.
-        let dir = self.config.dir.join("validator");
-        let unusable = |error: std::io::Error| directory_error(&dir, &error);
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir).map_err(unusable)?;
-        }
-        let dir = data_dir(&self.config.dir, "validator", "")?;
+        let dir = data_dir(&self.config.dir, VALIDATOR_DIR, "")?;
+        forget_announced(&dir).map_err(|error| directory_error(&dir, &error))?;
         let mut config = nym_validator::Config::new(dir);
-        self.places.place_validator(&mut config);
+        let ip = self.places.place_validator(&mut config);
         let validator = Validator::bind(config).await?;
-        let url = format!("http://{}", validator.addresses().rest);
+        let addresses = validator.addresses();
+        self.tap("validator", "rest", (ip, addresses.rest.port()))
+            .await?;
+        self.tap("validator", "api", (ip, addresses.api.port()))
+            .await?;
+        let ip = self.places.announced(ip);
+        let url = format!("http://{ip}:{}", addresses.rest.port());
         let running = validator.run(self.stop_nodes.clone());
         self.nodes
             .spawn(until_ended("the validator".to_owned(), running));
@@ -322,6 +335,9 @@ impl Start<'_> {
             });
             config.engine = self.config.engine.clone();
             config.legacy_peers = self.places.legacy_peers();
+            if self.config.legacy {
+                config.topology_refresh_rate = LEGACY_REFRESH_RATE;
+            }
             config.journeys = journeys_in.take();
             let client = Client::bind(config).await.map_err(failed)?;
             let addresses = client.addresses();
@@ -381,42 +397,6 @@ fn check_ports(config: &Config) -> Result<(), LocalnetError> {
         })?;
     }
     Ok(())
-}
-
-/// Asks the validator until it lists every node.
-async fn wait_for_nodes(
-    config: &Config,
-    validator: &ValidatorUrl,
-) -> Result<Topology, LocalnetError> {
-    let mut rng = entropy();
-    let directory = Directory::new(vec![validator.clone()], DirectoryLimits::default())
-        .expect("one validator is enough for a directory");
-    let clock = clock::Clock::start();
-    let deadline = clock.now() + READY_TIMEOUT;
-    loop {
-        let topology = directory.topology(Some(PROTOCOL_VERSION), &mut rng).await;
-        let mixnodes = |topology: &Topology| topology.layers.iter().map(Vec::len).sum::<usize>();
-        let missing = match topology {
-            Ok(topology)
-                if mixnodes(&topology) == config.mixnodes_per_layer * 3
-                    && topology.gateways.len() == config.gateways =>
-            {
-                return Ok(topology);
-            }
-            Ok(topology) => format!(
-                "{} of {} mix nodes and {} of {} gateways have announced themselves",
-                mixnodes(&topology),
-                config.mixnodes_per_layer * 3,
-                topology.gateways.len(),
-                config.gateways
-            ),
-            Err(error) => nym_daemon::exit::chain(&error),
-        };
-        if clock.now() >= deadline {
-            return Err(LocalnetError::NotReady { missing });
-        }
-        tokio::time::sleep(READY_POLL).await;
-    }
 }
 
 /// Makes `<dir>/<kind>/<name>`, readable by its owner only.

@@ -6,7 +6,6 @@
 
 use std::net::Ipv4Addr;
 
-use nym_protocol::validator::ValidatorUrl;
 use nym_transport::legacy::LegacyPeers;
 
 use crate::config::Config;
@@ -51,13 +50,15 @@ impl Places {
         }
     }
 
-    pub(crate) fn place_validator(self, config: &mut nym_validator::Config) {
+    /// Tells where the validator listens.
+    pub(crate) fn place_validator(self, config: &mut nym_validator::Config) -> Ipv4Addr {
         (config.rest_port, config.api_port) = (0, 0);
-        config.listen = Ipv4Addr::LOCALHOST.into();
         if self.is_legacy {
-            config.listen = Ipv4Addr::new(127, 70, 0, 1).into();
             (config.rest_port, config.api_port) = (LEGACY_REST_PORT, LEGACY_API_PORT);
         }
+        let ip = self.ip(0, 1);
+        config.listen = ip.into();
+        ip
     }
 
     /// Tells where the node listens. Nodes are counted from 1.
@@ -96,16 +97,4 @@ impl Places {
             _ => Ipv4Addr::LOCALHOST,
         }
     }
-}
-
-/// What a person needs to start a 0.11 program in the network.
-pub(crate) fn how_to_join(validator: &ValidatorUrl) -> String {
-    let contract = nym_client::config::MIXNET_CONTRACT_DEFAULT;
-    let url = validator.to_string();
-    let url = url.trim_end_matches('/');
-    format!(
-        "All links are plain, as in the 0.11 network. Its programs join with\n\n  \
-         --validators {url} --mixnet-contract {contract}\n\n\
-         and a node with --host and an address of its own, such as 127.70.3.1.\n"
-    )
 }

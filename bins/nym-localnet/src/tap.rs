@@ -1,6 +1,6 @@
 //! A tap on every link: what somebody sees who watches the network.
 //!
-//! Nodes listen where they always do, and announce another loopback address at the same port, where
+//! Nodes and the validator listen where they always do, and announce another loopback address at the same port, where
 //! the tap listens, copies what passes, and hands it on. Every connection gives two files:
 //! `<node>-<port>-<number>.in`, what the dialling side sent, and `.out`, what it was answered.
 
