@@ -7,8 +7,8 @@
 //!
 //! # Trust
 //!
-//! Nobody signs a list: whoever answers decides which nodes a client uses. Ask over https, or pin
-//! the gateway.
+//! Nobody signs a list: whoever answers decides which nodes a client uses. Ask a validator of your
+//! own, or on a way that nobody else can change; a client keeps to the gateway that it registered at.
 
 pub mod announcement;
 pub mod bond;

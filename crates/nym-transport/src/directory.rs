@@ -69,6 +69,15 @@ pub enum DirectoryError {
         /// What is wrong.
         problem: String,
     },
+    /// A validator is to be asked by https, which is not spoken here. Nobody is asked then: to leave
+    /// such a one out would leave the choice to those that are not protected.
+    #[error(
+        "{url} cannot be asked: https is not supported, name the http address of a tunnel to it"
+    )]
+    Https {
+        /// The validator's.
+        url: String,
+    },
     /// Every configured validator failed.
     #[error("no validator gave a usable answer: {}", join(failures))]
     NoAnswer {
@@ -117,6 +126,7 @@ impl Directory {
     ///
     /// # Errors
     ///
+    /// * [`DirectoryError::Https`] when one is an https URL
     /// * [`DirectoryError::NoValidators`] when the list is empty
     /// * [`DirectoryError::Client`] when the HTTP client cannot be set up
     pub fn new(
@@ -125,6 +135,10 @@ impl Directory {
     ) -> Result<Self, DirectoryError> {
         if validators.is_empty() {
             return Err(DirectoryError::NoValidators);
+        }
+        if let Some(url) = validators.iter().find(|url| url.is_https()) {
+            let url = url.to_string();
+            return Err(DirectoryError::Https { url });
         }
         let http = HttpClient::new(limits)?;
         Ok(Self {

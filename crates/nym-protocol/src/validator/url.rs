@@ -43,6 +43,12 @@ impl ValidatorUrl {
         }
     }
 
+    /// Whether it is to be asked by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.rest.scheme() == "https"
+    }
+
     /// The URL of a contract query.
     #[must_use]
     pub fn contract_query(&self, contract: &str, query: &Query) -> String {

@@ -370,3 +370,15 @@ fn lists_are_looked_for_at_the_named_port_and_at_8080_once() {
     );
     assert_eq!(lists("http://h").len(), 2);
 }
+
+#[test]
+fn an_https_validator_is_refused_before_anybody_is_asked() {
+    let validators = ["http://127.0.0.1:1", "https://validator.example"];
+    let validators = validators.map(|url| url.parse().unwrap()).to_vec();
+    let error = Directory::new(validators, DirectoryLimits::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "https://validator.example/ cannot be asked: https is not supported, name the http address \
+         of a tunnel to it"
+    );
+}
