@@ -15,20 +15,23 @@
 //!
 //! * a tag is recognised for as long as fewer than `c` fresh tags followed it and less than `a`
 //!   passed, and at most until `2c` followed it;
-//! * there are no false positives: whole tags are compared, not digests of them;
-//! * a generation holds `b` slots of 17 bytes (a tag and a byte of the table), `b` being the power
-//!   of two at or above `8/7 · c`: by default 2²⁰ slots for 917,504 tags, 17.8 MB, and 35.7 MB for
-//!   both. A generation takes its memory at once, so no packet waits while a table grows, but the
-//!   system provides pages only as they fill.
+//! * a fresh packet is taken for a replay, and lost, with a probability of `2c / 2^64`, since 64
+//!   bits of a tag are kept: 4 in 10^13 by default, below 1 in 10^9 at every capacity allowed;
+//! * a generation holds `b` slots of 9 bytes (what is kept, and a byte of the table), `b` being the
+//!   power of two at or above `8/7 · c`: by default 2²² slots for 3,670,016 tags, 37.7 MB, and
+//!   75.5 MB for both. A generation takes its memory at once, so no packet waits while a table
+//!   grows, but the system provides pages only as they fill.
 //!
-//! A node that forwards 1,000 packets per second remembers a quarter of an hour at least by
-//! default, one that forwards 10 remembers a day.
+//! So by default a node that forwards 40 packets per second remembers a day, one that forwards 1,000
+//! an hour at least, and one that forwards 40,000, what two cores can do, a minute and a half. An
+//! older replay passes, once; [`ReplayFilter::window`] tells how old.
 //!
 //! # Keyed
 //!
 //! Whoever builds packets can try keys until γ has any bits they like, and could so fill one chain
-//! of a plain hash table. The filter stores γ encrypted with AES-128 under a key of its own: a
-//! permutation, so equal means equal, whose output nobody can steer. Its bits serve as the hash.
+//! of a plain hash table, or a packet that is taken for another one. The filter encrypts γ with
+//! AES-128 under a key of its own, and keeps the first half: bits that nobody can steer, which serve
+//! as the hash, too.
 
 use core::hash::{BuildHasherDefault, Hasher};
 use std::collections::HashSet;
@@ -56,21 +59,27 @@ pub enum Freshness {
 /// How much a filter remembers; see the [module](self) for the arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayLimits {
-    /// Tags in a generation.
+    /// Tags in a generation, at most [`CAPACITY_MAX`].
     pub capacity: NonZeroUsize,
     /// Age at which a generation ends although it is not full.
     pub age: Duration,
 }
 
 impl Default for ReplayLimits {
-    /// 917,504 tags (7/8 of 2²⁰ slots) and a day.
+    /// 3,670,016 tags (7/8 of 2²² slots) and a day.
     fn default() -> Self {
         Self {
-            capacity: NonZeroUsize::new((1 << 20) / 8 * 7).expect("the product is positive"),
+            capacity: NonZeroUsize::new((1 << 22) / 8 * 7).expect("the product is positive"),
             age: Duration::from_secs(24 * 3600),
         }
     }
 }
+
+/// Tags in a generation at most; two such take 77 GB.
+pub const CAPACITY_MAX: usize = 1 << 31;
+
+// False positives stay below 1 in 10^9.
+const _: () = assert!(2 * CAPACITY_MAX as u128 * 1_000_000_000 <= 1 << 64);
 
 /// Remembers the verified header MACs of packets in two rotating generations.
 pub struct ReplayFilter {
@@ -81,10 +90,11 @@ pub struct ReplayFilter {
     current_since: Timestamp,
     /// Generations that have begun since the first.
     generation: u64,
+    window: Duration,
 }
 
-/// Tags under the permutation. Their bits are already uniform, so they are their own hash.
-type Generation = HashSet<u128, BuildHasherDefault<LowBits>>;
+/// Halves of tags under the permutation. Their bits are already uniform, so they are their own hash.
+type Generation = HashSet<u64, BuildHasherDefault<OwnHash>>;
 
 impl ReplayFilter {
     /// An empty filter whose first generation starts at `now`; `rng` gives its secret key.
@@ -102,6 +112,7 @@ impl ReplayFilter {
             previous: Generation::default(),
             current_since: now,
             generation: 0,
+            window: limits.age,
         }
     }
 
@@ -112,15 +123,15 @@ impl ReplayFilter {
     pub fn check(&mut self, now: Timestamp, tag: &[u8; TAG_LEN]) -> Freshness {
         let mut block = (*tag).into();
         self.permutation.encrypt_block(&mut block);
-        let slot = u128::from_le_bytes(block.into());
+        let slot = first_half(&block.into());
         if now.saturating_duration_since(self.current_since) >= self.limits.age {
-            self.rotate(now);
+            self.end_generation(now);
         }
         if self.current.contains(&slot) || self.previous.contains(&slot) {
             return Freshness::Replayed;
         }
         if self.current.len() >= self.limits.capacity.get() {
-            self.rotate(now);
+            self.end_generation(now);
         }
         self.current.insert(slot);
         Freshness::Fresh
@@ -151,6 +162,19 @@ impl ReplayFilter {
         self.generation
     }
 
+    /// How long a packet is remembered at least, by the length of the last generation that ended:
+    /// the configured age, or less if it was full before. The configured age before one ended.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        self.window
+    }
+
+    fn end_generation(&mut self, now: Timestamp) {
+        let lasted = now.saturating_duration_since(self.current_since);
+        self.window = lasted.min(self.limits.age);
+        self.rotate(now);
+    }
+
     fn rotate(&mut self, now: Timestamp) {
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.clear();
@@ -160,23 +184,28 @@ impl ReplayFilter {
     }
 }
 
-/// The hash of a number that is random already: its low 64 bits.
-#[derive(Default)]
-struct LowBits(u64);
+/// The first eight bytes of a block, as a number.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
+const fn first_half(block: &[u8; 16]) -> u64 {
+    u128::from_le_bytes(*block) as u64
+}
 
-impl Hasher for LowBits {
+/// The hash of a number that is random already: itself.
+#[derive(Default)]
+struct OwnHash(u64);
+
+impl Hasher for OwnHash {
     fn write(&mut self, bytes: &[u8]) {
-        if let Some(low) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*low);
+        if let Some(bytes) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*bytes);
         }
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low half is what is wanted"
-    )]
-    fn write_u128(&mut self, number: u128) {
-        self.0 = number as u64;
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
     }
 
     fn finish(&self) -> u64 {
@@ -267,6 +296,31 @@ mod tests {
             Freshness::Replayed
         );
         assert_eq!(filter.check(at(AGE * 2), &tag(0)), Freshness::Fresh);
+    }
+
+    #[test]
+    fn the_window_is_the_age_or_how_fast_a_generation_was_full() {
+        let mut filter = filter(2);
+        assert_eq!(filter.window(), AGE);
+        let seconds = |count| at(Duration::from_secs(count));
+        for number in 0..2 {
+            assert_eq!(filter.check(seconds(0), &tag(number)), Freshness::Fresh);
+        }
+        assert_eq!(filter.check(seconds(3), &tag(2)), Freshness::Fresh);
+        assert_eq!((filter.generation(), filter.window()), (1, AGE * 3 / 10));
+        // Idle for long.
+        assert_eq!(filter.check(seconds(100), &tag(3)), Freshness::Fresh);
+        assert_eq!((filter.generation(), filter.window()), (2, AGE));
+    }
+
+    #[test]
+    fn tags_are_told_apart_by_every_byte() {
+        let mut filter = filter(1000);
+        for bit in 0..128 {
+            let tag = (1_u128 << bit).to_be_bytes();
+            assert_eq!(filter.check(Timestamp::ZERO, &tag), Freshness::Fresh);
+        }
+        assert_eq!(filter.len(), 128);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
 use nym_node::links::LinksSection;
 use nym_node::processor::MAX_DELAY;
-use nym_node::replay::ReplayLimits;
+use nym_node::replay::{CAPACITY_MAX, ReplayLimits};
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::validator::ValidatorUrl;
 use nym_protocol::validator::version::is_compatible;
@@ -326,6 +326,11 @@ impl Config {
             .map_err(|problem| source.at_key("mixnode.validator_rest_urls", problem))?;
         check_positive(&file, &source)?;
         let limits = &file.limits;
+        if limits.replay_packets > CAPACITY_MAX {
+            let found = limits.replay_packets.to_string();
+            let allowed = format!("at most {CAPACITY_MAX}");
+            return Err(source.invalid("limits.replay_packets", &found, &allowed));
+        }
         Ok(Self {
             announce_host: file.announce_host(listening_ip),
             connections: file.connections(),
@@ -469,6 +474,7 @@ mod tests {
             ("maximum_connection_buffer_size", "0"),
             ("node_stats_updating_delay", "0"),
             ("replay_packets", "0"),
+            ("replay_packets", "2147483649"),
             ("legacy_peers", "\"yes\""),
             ("mix_port", "65536"),
         ];

@@ -139,7 +139,8 @@ fn render_limits(limits: &LimitsSection) -> String {
          delay_queue_packets = {}\n\
          # Bytes of packets that wait at a time, likewise; a million regular packets have 2.5 GB.\n\
          delay_queue_bytes = {}\n\
-         # Packets that the replay filter remembers at least, at about 20 bytes each, twice.\n\
+         # Packets that the replay filter remembers at least: twice as many at most, for each of\n\
+         # which it takes 10 bytes of memory and 16 on disk.\n\
          replay_packets = {}\n\
          # Time that it remembers them at least, unless there are more.\n\
          replay_age = \"{}\"\n",

@@ -90,7 +90,10 @@ fn generations_end_on_file_as_in_memory() {
     let packets = bench.packets(9);
     let mut memory = bench.open().unwrap();
     // One batch that ends two generations: the last packet makes the first four forgotten.
+    assert_eq!(memory.take_window(), None, "reading a journal ends nothing");
     assert_eq!(bench.check(&mut memory, &packets).0, [true; 9]);
+    assert_eq!(memory.take_window(), Some(Duration::ZERO), "full at once");
+    assert_eq!(memory.take_window(), None);
     drop(memory);
     let len_of = |path| fs::metadata(path).unwrap().len();
     assert_eq!(len_of(bench.path()), (HEADER_LEN + TAG_LEN) as u64);
