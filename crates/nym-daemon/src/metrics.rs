@@ -70,6 +70,16 @@ impl Sheet<'_> {
             .encode_counter::<NoLabelSet, _, f64>(&value, None)
     }
 
+    /// Seconds that only grow. Name it `…_seconds`; `_total` is appended.
+    ///
+    /// # Errors
+    ///
+    /// When the page cannot be written.
+    pub fn seconds(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
+        self.begin(name, help, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&value.as_secs_f64(), None)
+    }
+
     /// Numbers that only grow, told apart by one label. `_total` is appended to the name.
     ///
     /// # Errors

@@ -19,6 +19,23 @@ pub struct Counters(Arc<Mutex<Counted>>);
 struct Counted {
     stats: NodeStats,
     rejected: RejectCounts,
+    work: Work,
+}
+
+/// What the packets of a node were to its processors and its memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Batches that were opened, each in one go.
+    pub batches: u64,
+    /// Packets dropped because too many waited for their moment.
+    pub overflowed: u64,
+    /// Time on processors inside of Sphinx: opening packets, nothing else.
+    pub sphinx: Duration,
+    /// How long packets were remembered against replays at least, when something was forgotten
+    /// for the last time.
+    pub replay_window: Option<Duration>,
+    /// Packets that wait for their moment now.
+    pub waiting: usize,
 }
 
 impl Counters {
@@ -29,6 +46,7 @@ impl Counters {
         Self(Arc::new(Mutex::new(Counted {
             stats,
             rejected: RejectCounts::default(),
+            work: Work::default(),
         })))
     }
 
@@ -56,9 +74,32 @@ impl Counters {
         self.record_outcomes(std::iter::once((next_hop, is_sent)));
     }
 
-    /// A packet for `next_hop` was dropped because a queue was full.
-    pub fn record_dropped(&self, next_hop: SocketAddr) {
-        self.lock().stats.record_dropped(next_hop);
+    /// A batch was opened, which took `sphinx` on a processor.
+    pub fn record_batch(&self, sphinx: Duration) {
+        let work = &mut self.lock().work;
+        work.batches += 1;
+        work.sphinx += sphinx;
+    }
+
+    /// A packet for `next_hop` was dropped because too many wait for their moment.
+    pub fn record_overflowed(&self, next_hop: SocketAddr) {
+        let mut counted = self.lock();
+        counted.stats.record_dropped(next_hop);
+        counted.work.overflowed += 1;
+    }
+
+    /// So many packets wait for their moment now.
+    pub fn record_waiting(&self, count: usize) {
+        self.lock().work.waiting = count;
+    }
+
+    /// The replay filter has forgotten something, and remembers packets for `window` at least.
+    pub fn record_replay_window(&self, window: Duration) {
+        self.lock().work.replay_window = Some(window);
+        tracing::info!(
+            remembered_secs = window.as_secs(),
+            "the replay filter begins anew; what passed before its last generation is forgotten"
+        );
     }
 
     /// Packets were rejected by the processor.
@@ -70,6 +111,12 @@ impl Counters {
     #[must_use]
     pub fn rejected(&self) -> RejectCounts {
         self.lock().rejected
+    }
+
+    /// What packets were to processors and memory so far.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.lock().work
     }
 
     /// What was counted so far, over all next hops.

@@ -41,6 +41,7 @@ impl Component for NodeMetrics {
                 ("unrecorded", rejected.unrecorded),
             ],
         )?;
+        self.write_work(sheet)?;
         self.write_links(sheet)?;
         sheet.gauge(
             "nym_node_announced",
@@ -51,6 +52,33 @@ impl Component for NodeMetrics {
 }
 
 impl NodeMetrics {
+    fn write_work(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let work = self.counters.work();
+        sheet.counter(
+            "nym_node_batches",
+            "Batches in which packets were opened together",
+            work.batches,
+        )?;
+        sheet.seconds(
+            "nym_node_sphinx_seconds",
+            "Time on processors spent on opening packets",
+            work.sphinx,
+        )?;
+        if let Some(window) = work.replay_window {
+            sheet.gauge(
+                "nym_node_replay_window_seconds",
+                "Age up to which replays are surely recognised, by what was forgotten last",
+                window.as_secs(),
+            )?;
+        }
+        let waiting = u64::try_from(work.waiting).unwrap_or(u64::MAX);
+        sheet.gauge(
+            "nym_node_packets_waiting",
+            "Packets that wait for their moment",
+            waiting,
+        )
+    }
+
     fn write_links(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         let links = self.connections.counts();
         sheet.counter(
@@ -69,6 +97,7 @@ impl NodeMetrics {
             "reason",
             &[
                 ("address_refused", links.dropped_address_refused),
+                ("delay_queue_full", self.counters.work().overflowed),
                 ("memory_full", links.dropped_memory_full),
                 ("queue_full", links.dropped_queue_full),
                 ("too_many_connections", links.dropped_too_many_connections),
@@ -96,6 +125,8 @@ impl NodeMetrics {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use nym_daemon::metrics::Metrics;
     use nym_packet::frame::{Frame, PacketMode};
     use nym_transport::connections::ConnectionsConfig;
@@ -117,13 +148,17 @@ mod tests {
             replayed: 6,
             unrecorded: 8,
         });
+        let next_hop = "127.0.0.1:1".parse().unwrap();
+        counters.record_batch(Duration::from_millis(1500));
+        counters.record_batch(Duration::from_millis(500));
+        counters.record_overflowed(next_hop);
+        counters.record_replay_window(Duration::from_secs(90));
+        counters.record_waiting(9);
         let frame = || Frame::new(PacketMode::Mix, vec![0; 386]).unwrap();
         // Port 0 is nobody's, and nobody listens on port 1 of this machine.
         let refused = connections.send("127.0.0.1:0".parse().unwrap(), frame());
         assert!(refused.is_err());
-        connections
-            .send("127.0.0.1:1".parse().unwrap(), frame())
-            .unwrap();
+        connections.send(next_hop, frame()).unwrap();
         let node = NodeMetrics {
             counters,
             connections,
@@ -139,9 +174,14 @@ mod tests {
             "nym_node_packets_rejected_total{reason=\"misdirected\"} 5",
             "nym_node_packets_rejected_total{reason=\"replayed\"} 6",
             "nym_node_packets_rejected_total{reason=\"unrecorded\"} 8",
+            "nym_node_batches_total 2",
+            "nym_node_sphinx_seconds_total 2.0",
+            "nym_node_replay_window_seconds 90",
+            "nym_node_packets_waiting 9",
             "nym_node_frames_queued_total 1",
             "nym_node_frames_written_total 0",
             "nym_node_frames_dropped_total{reason=\"address_refused\"} 1",
+            "nym_node_frames_dropped_total{reason=\"delay_queue_full\"} 1",
             "nym_node_frames_dropped_total{reason=\"queue_full\"} 0",
             "nym_node_links_total{event=\"connected\"} 0",
             "nym_node_next_hops 1",

@@ -8,9 +8,9 @@
 //!                                   └─► delivery to a client (gateway only)
 //! ```
 //!
-//! * A *reader* owns an incoming connection. It hands over whatever one read completed, as one
-//!   batch, to the first worker with room; when no worker has room it waits, and so, by TCP, does
-//!   the peer. Work that cannot be done is thus not even read.
+//! * A *reader* owns an incoming connection. It hands over whatever has arrived, as one batch, to
+//!   the first worker with room; when no worker has room it waits, and so, by TCP, does the peer.
+//!   Work that cannot be done is thus not even read.
 //! * A *worker* does the cryptography of whatever has arrived, over all links, as one batch; a
 //!   batch is never held back to be filled. There is a worker for each processor; after
 //!   32 packets each lets the other tasks of its thread run. When a next hop's
@@ -27,8 +27,8 @@
 //!
 //! # Memory
 //!
-//! A batch comes from one read, at most 66 KiB. So [`BATCHES_QUEUED`] batches for each worker are at most
-//! 1 MiB a worker. The delay queue and the connections have their own bounds.
+//! [`PACKETS_QUEUED`] packets wait for each worker; regular ones have 232 kB. A link that waits for
+//! room holds one batch, at most 160 KiB. The delay queue and the connections have their own bounds.
 //!
 //! # Stopping
 //!
@@ -46,7 +46,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nym_daemon::clock::Clock;
+use nym_daemon::clock::{Clock, thread_time};
 use nym_packet::frame::Frame;
 use nym_transport::buffers::Buffers;
 use nym_transport::connections::Connections;
@@ -54,7 +54,8 @@ use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::listener::Listener;
 use nym_transport::stream::Stream;
 use nym_transport::tls::Acceptor;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use sphinx::VerifiedHeader;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -67,8 +68,10 @@ use crate::processor::{
 };
 use crate::replay_journal::{ReplayMemory, ReplaySyncer, SYNC_EVERY};
 
-/// Batches that wait for one worker at most.
-pub const BATCHES_QUEUED: usize = 16;
+/// Packets that wait for one worker at most, unless a single batch has more: three turns, so that
+/// two batches of a busy link fit. More would only wait, and push each other out of the processor's
+/// cache before they are opened.
+pub const PACKETS_QUEUED: usize = 3 * PACKETS_PER_TURN;
 
 /// How long packets that wait for their moment are still sent after the shutdown was requested.
 pub const DRAIN: Duration = Duration::from_millis(500);
@@ -77,6 +80,9 @@ pub const DRAIN: Duration = Duration::from_millis(500);
 /// two milliseconds of cryptography, and four times as many as fill the widest lanes, so that few
 /// lanes stay empty.
 const PACKETS_PER_TURN: usize = 32;
+
+/// Packets that fill the widest lanes.
+const LANES: usize = 8;
 
 /// What a relay does with packets that it has opened.
 #[derive(Debug)]
@@ -185,8 +191,12 @@ pub async fn run<D: Deliver>(
     });
     let mut inputs = Vec::with_capacity(workers.get());
     for _ in 0..workers.get() {
-        let (input, batches) = mpsc::channel(BATCHES_QUEUED);
-        inputs.push(input);
+        // Each batch has a packet at least, so the channel is never full.
+        let (batches_in, batches) = mpsc::channel(PACKETS_QUEUED);
+        inputs.push(Input {
+            batches: batches_in,
+            room: Arc::new(Semaphore::new(PACKETS_QUEUED)),
+        });
         tasks.spawn(Arc::clone(&workshop).work(batches));
     }
     // The workers hold the only handles now: the scheduler ends soon after the last of them.
@@ -279,26 +289,52 @@ async fn read(
 
 /// The queues of the workers.
 struct Intake {
-    inputs: Vec<mpsc::Sender<Vec<Frame>>>,
+    inputs: Vec<Input>,
     /// Where the next batch is tried first.
     next: AtomicUsize,
 }
 
+/// The queue of one worker.
+struct Input {
+    batches: mpsc::Sender<Batch>,
+    /// A permit for each packet that may still wait.
+    room: Arc<Semaphore>,
+}
+
+/// What one link handed over.
+struct Batch {
+    frames: Vec<Frame>,
+    /// Given back when a worker takes the batch.
+    _room: OwnedSemaphorePermit,
+}
+
 impl Intake {
     /// Gives a batch to the first worker with room, in turn; waits when none has.
-    async fn push(&self, mut batch: Vec<Frame>) {
+    async fn push(&self, frames: Vec<Frame>) {
+        let count = u32::try_from(frames.len().min(PACKETS_QUEUED)).unwrap_or(u32::MAX);
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.inputs.len();
         let (before, from_first) = self.inputs.split_at(first);
         for input in from_first.iter().chain(before) {
-            match input.try_send(batch) {
-                Ok(()) => return,
-                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => batch = back,
+            if let Ok(room) = Arc::clone(&input.room).try_acquire_many_owned(count) {
+                return input.push(frames, room);
             }
         }
-        if let Some(input) = from_first.first() {
-            // Closed only after a panic, on which the whole pipeline ends.
-            let _ = input.send(batch).await;
+        if let Some(input) = from_first.first()
+            && let Ok(room) = Arc::clone(&input.room).acquire_many_owned(count).await
+        {
+            input.push(frames, room);
         }
+    }
+}
+
+impl Input {
+    fn push(&self, frames: Vec<Frame>, room: OwnedSemaphorePermit) {
+        let batch = Batch {
+            frames,
+            _room: room,
+        };
+        // Closed only after a panic, on which the whole pipeline ends.
+        let _ = self.batches.try_send(batch);
     }
 }
 
@@ -313,34 +349,48 @@ struct Workshop<D> {
 }
 
 impl<D: Deliver> Workshop<D> {
-    async fn work(self: Arc<Self>, mut batches: mpsc::Receiver<Vec<Frame>>) {
+    async fn work(self: Arc<Self>, mut batches: mpsc::Receiver<Batch>) {
         let mut room = BatchRoom::default();
         let mut frames = Vec::new();
         let mut turn = Turn::default();
-        while let Some(batch) = batches.recv().await {
-            frames.extend(batch);
-            // Whatever other links have handed over meanwhile shares the lanes.
-            while frames.len() < PACKETS_PER_TURN
-                && let Ok(batch) = batches.try_recv()
-            {
-                frames.extend(batch);
-            }
-            while !frames.is_empty() {
-                let count = frames.len().min(PACKETS_PER_TURN);
-                let mut unrecorded = 0;
-                self.processor.process_batch(
-                    &mut room,
-                    frames.drain(..count),
-                    |headers| {
-                        let now = self.clock.now();
-                        unrecorded = self.lock_replay().check_headers(now, headers);
-                    },
-                    &mut turn.done,
-                );
-                self.finish(&mut turn, unrecorded).await;
+        let mut opened = 0;
+        while take_arrived(&mut batches, &mut frames).await {
+            let count = turn_count(frames.len());
+            let mut unrecorded = 0;
+            let mut checking = Duration::ZERO;
+            let began = thread_time();
+            self.processor.process_batch(
+                &mut room,
+                frames.drain(..count),
+                |headers| {
+                    let began = thread_time();
+                    unrecorded = self.check(headers);
+                    checking = thread_time().saturating_sub(began);
+                },
+                &mut turn.done,
+            );
+            let sphinx = thread_time().saturating_sub(began + checking);
+            self.exit.counters.record_batch(sphinx);
+            self.finish(&mut turn, unrecorded).await;
+            // A lone packet does not pay for it.
+            opened += count;
+            if opened >= PACKETS_PER_TURN {
+                opened = 0;
                 yield_now().await;
             }
         }
+    }
+
+    /// Asks the replay memory; gives how many could not be recorded.
+    fn check(&self, headers: &mut [Result<VerifiedHeader, sphinx::Error>]) -> u64 {
+        let mut replay = self.lock_replay();
+        let unrecorded = replay.check_headers(self.clock.now(), headers);
+        let window = replay.take_window();
+        drop(replay);
+        if let Some(window) = window {
+            self.exit.counters.record_replay_window(window);
+        }
+        unrecorded
     }
 
     /// Held for a few lookups and one write to a file, which the operating system buffers; a panic in it would leave a set that is still a set.
@@ -385,6 +435,36 @@ impl<D: Deliver> Workshop<D> {
         if rejected.total() > 0 {
             self.exit.counters.record_rejected(&rejected);
         }
+    }
+}
+
+/// Adds to `frames` what has been handed over, enough for a turn; waits only if there is nothing
+/// at all. False when there will be no more.
+async fn take_arrived(batches: &mut mpsc::Receiver<Batch>, frames: &mut Vec<Frame>) -> bool {
+    if frames.is_empty() {
+        match batches.recv().await {
+            Some(batch) => frames.extend(batch.frames),
+            None => return false,
+        }
+    }
+    // Whatever other links have handed over meanwhile shares the lanes.
+    while frames.len() < PACKETS_PER_TURN
+        && let Ok(batch) = batches.try_recv()
+    {
+        frames.extend(batch.frames);
+    }
+    true
+}
+
+/// How many of `count` packets the next turn opens. Those that would leave lanes empty beside full
+/// ones have the next turn, at once, which newcomers may share.
+const fn turn_count(count: usize) -> usize {
+    if count >= PACKETS_PER_TURN {
+        PACKETS_PER_TURN
+    } else if count > LANES {
+        count - count % LANES
+    } else {
+        count
     }
 }
 

@@ -16,7 +16,6 @@ use nym_daemon::clock::Clock;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::Frame;
 use nym_packet::time::Timestamp;
-use nym_transport::buffers::Buffers;
 
 use super::{DRAIN, Exit};
 use crate::delay_queue::{DelayQueue, QueueLimits};
@@ -76,11 +75,12 @@ impl Waiting {
         } in packets.drain(..)
         {
             state.queue.insert(deadline, next_hop, &frame, |next_hop| {
-                exit.counters.record_dropped(next_hop.socket_addr());
+                exit.counters.record_overflowed(next_hop.socket_addr());
             });
             spares.give(frame);
         }
         drop(spares);
+        exit.counters.record_waiting(state.queue.len());
         let is_earlier = state.wakes_at.is_none_or(|wakes_at| earliest < wakes_at);
         drop(state);
         if is_earlier {
@@ -99,7 +99,7 @@ impl Waiting {
         &self,
         clock: Clock,
         not_before: Timestamp,
-        buffers: &Buffers,
+        exit: &Exit,
         due: &mut VecDeque<(SocketAddr, Frame)>,
     ) -> bool {
         let mut state = self.lock();
@@ -112,7 +112,7 @@ impl Waiting {
                 return false;
             }
             if not_before <= now {
-                let mut spares = buffers.lock();
+                let mut spares = exit.buffers.lock();
                 while due.len() < SENT_AT_ONCE
                     && let Some((next_hop, frame)) =
                         state.queue.pop_due(now, |size| spares.take(size))
@@ -121,6 +121,7 @@ impl Waiting {
                 }
                 drop(spares);
                 if !due.is_empty() {
+                    exit.counters.record_waiting(state.queue.len());
                     return true;
                 }
             }
@@ -167,7 +168,7 @@ pub(super) fn run(waiting: &Waiting, exit: &Exit, clock: Clock) {
     let mut due = VecDeque::with_capacity(SENT_AT_ONCE);
     let mut outcomes = Vec::with_capacity(SENT_AT_ONCE);
     let mut not_before = Timestamp::ZERO;
-    while waiting.take_due(clock, not_before, &exit.buffers, &mut due) {
+    while waiting.take_due(clock, not_before, exit, &mut due) {
         let is_all = due.len() < SENT_AT_ONCE;
         exit.send(&mut due, &mut outcomes);
         if is_all {

@@ -6,6 +6,7 @@ use nym_packet::frame::PacketMode;
 use nym_packet::geometry::PacketSize;
 use nym_packet::keys::{IdentityKeyPair, PrivateKey};
 use nym_packet::route::{Route, RouteHop};
+use nym_packet::time::Timestamp;
 use nym_transport::connections::ConnectionsConfig;
 use nym_transport::legacy::LegacyPeers;
 use nym_transport::listener::ListenerLimits;
@@ -175,6 +176,11 @@ async fn packets_of_every_size_cross_a_mix_node() {
     let received = bench.receive(frames.len()).await;
     let count_of = |size| received.iter().filter(|frame| frame.size() == size).count();
     assert_eq!(PacketSize::ALL.map(count_of), [20; 3]);
+    let work = bench.counters.work();
+    assert!(
+        (1..=60).contains(&work.batches) && work.sphinx > Duration::ZERO,
+        "{work:?}"
+    );
     for frame in received {
         // The next hop has the same key, and is the last.
         let mut packet = frame.into_packet();
@@ -260,8 +266,8 @@ async fn a_gateway_delivers_and_does_not_forward() {
 async fn a_slow_delivery_holds_the_link_back_and_loses_nothing() {
     let (sender, mut deliveries) = mpsc::channel(1);
     let mut bench = Bench::start(Role::Gateway(Collect(sender))).await;
-    // More than what fits into the queues of both workers, 84 to a read.
-    let count = 2 * BATCHES_QUEUED * 84 + 500;
+    // More than what the link, the queues of both workers and their turns hold.
+    let count = 2 * (430 + PACKETS_QUEUED + PACKETS_PER_TURN) + 500;
     let mut bytes = Vec::with_capacity(count * PacketSize::Ack.frame_len());
     for _ in 0..count {
         bench
@@ -312,6 +318,44 @@ async fn a_burst_that_falls_due_at_once_fits_into_the_queue_of_a_next_hop() {
     schedule::run(&waiting, &exit, clock);
     let counts = connections.counts();
     assert_eq!((counts.queued, counts.dropped()), (1000, 0));
+}
+
+#[tokio::test]
+async fn what_finds_the_delay_queue_full_is_counted() {
+    let connections = Connections::new(ConnectionsConfig::default(), nym_daemon::entropy());
+    let exit = Exit::new(connections, Counters::start());
+    let delayed = |number: u64| Delayed {
+        deadline: Timestamp::from_nanos(number),
+        next_hop: "127.0.0.1:1".parse().unwrap(),
+        frame: Frame::new(PacketMode::Mix, vec![0; 386]).unwrap(),
+    };
+    let limits = QueueLimits {
+        count: 10,
+        ..QueueLimits::default()
+    };
+    let waiting = Waiting::new(limits);
+    waiting.hold(&mut (1..=15).map(delayed).collect(), &exit);
+    let work = exit.counters.work();
+    assert_eq!((work.waiting, work.overflowed), (10, 5));
+    assert_eq!(exit.counters.totals().dropped, 5);
+}
+
+#[test]
+fn what_leaves_lanes_empty_waits_for_the_turn_after_full_ones() {
+    let cases = [
+        (1, 1),
+        (7, 7),
+        (8, 8),
+        (9, 8),
+        (15, 8),
+        (16, 16),
+        (31, 24),
+        (32, 32),
+        (99, 32),
+    ];
+    for (count, opened) in cases {
+        assert_eq!(turn_count(count), opened, "of {count}");
+    }
 }
 
 #[tokio::test]
