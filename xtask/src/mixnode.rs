@@ -1,15 +1,21 @@
-//! `cargo xtask bench-mixnode`: a mix node under load, as a table for `docs/benchmarks.md`.
+//! `cargo xtask bench-mixnode`: a mix node under load, as tables for `docs/benchmarks.md`.
 //!
 //! It builds `nym-mixnode` and `nym-loadgen`, starts the node on free ports in a temporary
 //! directory, and runs the generator against it, which also is the next hop. All share the
 //! machine: repeat it when nothing else runs.
+//!
+//! Runs that are compared are made in turn, round by round, and the median over the rounds is
+//! printed: a machine has moods that last for seconds.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod programs;
 
-use crate::program::Program;
+use std::path::Path;
+
+use self::programs::{Node, Placement, Programs};
 use crate::{process, target_dir};
+
+/// Rounds in which every run of a table is made once.
+const ROUNDS: usize = 5;
 
 /// Packets of a run flat out.
 const PACKETS: u32 = 60_000;
@@ -17,171 +23,175 @@ const PACKETS: u32 = 60_000;
 /// Packets that wait while others flow.
 const WAITING: u32 = 1_000_000;
 
-/// Bytes that the node's delay queue may take: a million regular packets, and some.
-const QUEUE_BYTES: &str = "2600000000";
-
-/// Runs all and prints the table.
+/// Runs all and prints the tables.
 ///
 /// # Errors
 /// A line that says what failed.
 pub(crate) fn bench(root: &Path) -> Result<(), String> {
     let mut build = process::cargo();
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "nym-mixnode",
-        "-p",
-        "nym-loadgen",
-    ]);
+    build.args(["build", "--release"]);
+    build.args(["-p", "nym-mixnode", "-p", "nym-loadgen"]);
     process::run(build.current_dir(root))?;
-    let bench = Bench::new(&target_dir(root))?;
+    let programs = Programs::new(&target_dir(root))?;
 
-    println!(
-        "| run | offered | sent | out | lost | CPU per packet | beyond the delay: median, 99 % |"
-    );
-    println!("|---|---:|---:|---:|---:|---:|---:|");
-    let mut maximum: f64 = 0.0;
-    let node = bench.start(&[])?;
-    for connections in [1, 2, 4, 8] {
-        let flags = ["--connections", &connections.to_string()];
-        let name = format!("flat out, {connections} connections");
-        let report = bench.load(&node, &name, PACKETS, None, &flags)?;
-        maximum = maximum.max(number(&report, "received_per_second")?);
-    }
-    for connections in [1, 2, 4, 8] {
-        let flags = ["--connections", &connections.to_string()];
-        let name = format!("twice the maximum, {connections} connections");
-        bench.load(&node, &name, 2 * PACKETS, Some(2.0 * maximum), &flags)?;
-    }
-    for connections in [1, 8] {
-        let flags = ["--connections", &connections.to_string()];
-        let name = format!("0.9 of the maximum, {connections} connections");
-        bench.load(&node, &name, PACKETS, Some(0.9 * maximum), &flags)?;
-    }
-    let delayed = ["--connections", "4", "--mean-delay", "50ms"];
-    bench.load(&node, "mean delay 50 ms", 200_000, Some(20_000.0), &delayed)?;
-    let count = WAITING.to_string();
-    let waiting = [&delayed[..], &["--waiting", &count]].concat();
-    let report = bench.load(
-        &node,
-        "the same, a million waiting",
-        200_000,
-        Some(20_000.0),
-        &waiting,
-    )?;
-    let each = (number(&report, "with_waiting")? - number(&report, "before")?) / f64::from(WAITING);
+    println!("Node, generator and sink share all processors; {ROUNDS} rounds.");
+    let node = programs.start(Placement::Together, &[])?;
+    overload(&programs, &node)?;
     drop(node);
-    let node = bench.start(&[("SPHINX_BACKEND", "portable")])?;
-    let flags = ["--connections", "8"];
-    bench.load(&node, "flat out, portable backend", PACKETS, None, &flags)?;
-    println!("\nA waiting packet of 2,413 bytes takes {each:.0} bytes of the node's memory.");
+    println!("\nThe node on one processor, generator and sink on the others; {ROUNDS} rounds.");
+    let node = programs.start(Placement::Apart, &[])?;
+    overload(&programs, &node)?;
+    drop(node);
+
+    println!("\nThe node has something to do now and then, or much to keep; one run each.");
+    let node = programs.start(Placement::Together, &[])?;
+    let delayed = ["--connections", "4", "--mean-delay", "50ms"];
+    let waiting = WAITING.to_string();
+    let waiting = [&delayed[..], &["--waiting", &waiting]].concat();
+    let mut table = Table::default();
+    for (name, packets, rate, flags) in [
+        ("200 a second, mean delay 50 ms", 3000, 200.0, &delayed[..]),
+        (
+            "20,000 a second, mean delay 50 ms",
+            200_000,
+            20_000.0,
+            &delayed,
+        ),
+        (
+            "the same beside a million that wait",
+            200_000,
+            20_000.0,
+            &waiting,
+        ),
+    ] {
+        let report = programs.load(&node, packets, Some(rate), flags)?;
+        table.add(name, Some(rate), &report)?;
+        if flags.len() > delayed.len() {
+            let taken = number(&report, "with_waiting")? - number(&report, "before")?;
+            table.waiting_len = Some(taken / f64::from(WAITING));
+        }
+    }
+    drop(node);
+    let node = programs.start(Placement::Together, &[("SPHINX_BACKEND", "portable")])?;
+    let report = programs.load(&node, PACKETS, None, &["--connections", "8"])?;
+    table.add("flat out, `SPHINX_BACKEND=portable`", None, &report)?;
+    table.print();
     Ok(())
 }
 
-/// Where the programs and the node's files are.
-struct Bench {
-    programs: PathBuf,
-    home: PathBuf,
-}
-
-impl Bench {
-    fn new(target: &Path) -> Result<Self, String> {
-        let bench = Self {
-            programs: target.join("release"),
-            home: target.join(format!("bench-mixnode-{}", std::process::id())),
-        };
-        let mut init = bench.mixnode("init");
-        init.args([
-            "--host",
-            "127.0.0.1",
-            "--mix-port",
-            "0",
-            "--http-api-port",
-            "0",
-        ]);
-        process::output(&mut init)?;
-        let config = bench.home.join("mixnodes/bench/config/config.toml");
-        let failed = |error| format!("{}: {error}", config.display());
-        let text = fs::read_to_string(&config).map_err(failed)?;
-        let lines = text.lines().map(|line| match line.split_once(" = ") {
-            Some((key @ "delay_queue_bytes", _)) => format!("{key} = {QUEUE_BYTES}\n"),
-            Some((key @ "delay_queue_packets", _)) => format!("{key} = {}\n", 2 * WAITING),
-            // The generator's sink is in no topology.
-            Some((key @ "open_relay_for_tests", _)) => format!("{key} = true\n"),
-            _ => format!("{line}\n"),
-        });
-        fs::write(&config, lines.collect::<String>()).map_err(failed)?;
-        Ok(bench)
-    }
-
-    fn mixnode(&self, command: &str) -> Command {
-        let mut mixnode = Command::new(self.programs.join("nym-mixnode"));
-        mixnode
-            .args([command, "--id", "bench", "--home"])
-            .arg(&self.home);
-        mixnode
-    }
-
-    fn start(&self, environment: &[(&str, &str)]) -> Result<Program, String> {
-        let mut run = self.mixnode("run");
-        Program::start(run.envs(environment.iter().copied()), "Packets: ")
-    }
-
-    /// Runs the generator, prints a row and gives the report.
-    fn load(
-        &self,
-        node: &Program,
-        name: &str,
-        packets: u32,
-        rate: Option<f64>,
-        flags: &[&str],
-    ) -> Result<String, String> {
-        let mut load = Command::new(self.programs.join("nym-loadgen"));
-        load.args([
-            "--node",
-            node.said("Packets: ")?,
-            "--sphinx-key",
-            node.said("Sphinx key: ")?,
-            "--identity-key",
-            node.said("Identity key: ")?,
-            "--json",
-        ]);
-        load.args([
-            "--packets",
-            &packets.to_string(),
-            "--pid",
-            &node.pid().to_string(),
-        ]);
-        load.args(flags);
-        if let Some(rate) = rate {
-            load.args(["--rate", &format!("{rate:.0}")]);
+/// Offers the node what it takes, twice as much, and a tenth less, over few and many connections.
+fn overload(programs: &Programs, node: &Node) -> Result<(), String> {
+    let mut table = Table::default();
+    let mut maximum: f64 = 0.0;
+    for _ in 0..ROUNDS {
+        for (name, share) in [("flat out", None), ("twice", Some(2.0)), ("0.9", Some(0.9))] {
+            let rate = share.map(|share| share * maximum);
+            for connections in ["1", "2", "4", "8"] {
+                let flags = ["--connections", connections];
+                let report = programs.load(node, PACKETS, rate, &flags)?;
+                if rate.is_none() {
+                    maximum = maximum.max(number(&report, "received_per_second")?);
+                }
+                table.add(&format!("{name}, {connections} connections"), rate, &report)?;
+            }
         }
-        let report = process::output(&mut load)?;
-        let value = |member| number(&report, member);
-        let beyond = report
-            .split("latency_beyond_delay")
-            .nth(1)
-            .unwrap_or_default();
+    }
+    table.print();
+    Ok(())
+}
+
+/// What was measured, row by row.
+#[derive(Default)]
+struct Table {
+    rows: Vec<Row>,
+    /// Bytes of the node's memory for each packet that waits.
+    waiting_len: Option<f64>,
+}
+
+/// One kind of run, and what each of its rounds gave.
+#[derive(Default)]
+struct Row {
+    name: String,
+    offered: Vec<f64>,
+    out: Vec<f64>,
+    lost: Vec<f64>,
+    processor: Vec<f64>,
+    sphinx: Vec<f64>,
+    together: Vec<f64>,
+    median: Vec<f64>,
+    percentile: Vec<f64>,
+}
+
+impl Table {
+    /// Adds a report to the row of this name.
+    fn add(&mut self, name: &str, offered: Option<f64>, report: &str) -> Result<(), String> {
+        let index = match self.rows.iter().position(|row| row.name == name) {
+            Some(index) => index,
+            None => {
+                self.rows.push(Row {
+                    name: name.to_owned(),
+                    ..Row::default()
+                });
+                self.rows.len() - 1
+            }
+        };
+        let Some(row) = self.rows.get_mut(index) else {
+            return Ok(());
+        };
+        let beyond = report.split("latency_beyond_delay").nth(1);
+        let beyond = beyond.unwrap_or_default();
+        row.offered.extend(offered);
+        row.out.push(number(report, "received_per_second")?);
+        row.lost.push(number(report, "lost")?);
+        row.processor
+            .push(number(report, "processor_micros_per_packet")?);
+        row.sphinx.push(number(report, "sphinx_micros_per_packet")?);
+        row.together.push(number(report, "packets_per_batch")?);
+        row.median.push(number(beyond, "p50_millis")?);
+        row.percentile.push(number(beyond, "p99_millis")?);
+        Ok(())
+    }
+
+    fn print(&self) {
         println!(
-            "| {name} | {} | {:.0} | {:.0} | {:.0} | {:.1} µs | {:.2} ms, {:.2} ms |",
-            rate.map_or_else(|| "flat out".to_owned(), |rate| format!("{rate:.0}")),
-            value("sent_per_second")?,
-            value("received_per_second")?,
-            value("lost")?,
-            value("processor_micros_per_packet")?,
-            number(beyond, "p50_millis")?,
-            number(beyond, "p99_millis")?,
+            "\n| | offered | out per second: median (all rounds) | lost | CPU per packet | \
+             in Sphinx | outside | together | beyond the delay: median, 99 % |"
         );
-        Ok(report)
+        println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+        for row in &self.rows {
+            let (processor, sphinx) = (median(&row.processor), median(&row.sphinx));
+            let offered = match row.offered.as_slice() {
+                [] => String::new(),
+                rates => format!("{:.0}", median(rates)),
+            };
+            println!(
+                "| {} | {offered} | {:.0} ({:.0}–{:.0}) | {:.0} | {processor:.1} µs | \
+                 {sphinx:.1} µs | {:.1} µs | {:.1} | {:.2} ms, {:.2} ms |",
+                row.name,
+                median(&row.out),
+                row.out.iter().copied().fold(f64::INFINITY, f64::min),
+                row.out.iter().copied().fold(0.0, f64::max),
+                row.lost.iter().sum::<f64>(),
+                processor - sphinx,
+                median(&row.together),
+                median(&row.median),
+                median(&row.percentile),
+            );
+        }
+        if let Some(len) = self.waiting_len {
+            println!(
+                "\nA waiting packet of 2,413 bytes takes {len:.0} bytes of the node's memory."
+            );
+        }
     }
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // What cannot be removed lies in the target directory, where it is in nobody's way.
-        let _ = fs::remove_dir_all(&self.home);
-    }
+/// The one in the middle, the lower of two; zero of none.
+fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len().saturating_sub(1) / 2;
+    sorted.get(middle).copied().unwrap_or_default()
 }
 
 /// The number of the first member of this name in a JSON text.
@@ -206,5 +216,26 @@ mod tests {
         assert_eq!(number(json, "p50_millis"), Ok(1.5));
         assert!(number(json, "memory").is_err());
         assert!(number(json, "sent").is_err());
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle_of_the_sorted() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(&[4.0, 3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!(median(&[]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_row_takes_all_runs_of_its_name() {
+        let report = r#"{"lost":1,"received_per_second":2,"processor_micros_per_packet":9,
+            "sphinx_micros_per_packet":7,"packets_per_batch":4,
+            "latency_beyond_delay":{"p50_millis":1.5,"p99_millis":2.5}}"#;
+        let mut table = Table::default();
+        table.add("a", None, report).unwrap();
+        table.add("b", Some(5.0), report).unwrap();
+        table.add("a", None, report).unwrap();
+        let counts: Vec<_> = table.rows.iter().map(|row| row.out.len()).collect();
+        assert_eq!(counts, [2, 1]);
+        assert!(table.add("a", None, "{}").is_err());
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::crowd::{self, Crowd, CrowdError};
 use crate::packets::{parse_mode, parse_size};
-use crate::{Load, LoadError};
+use crate::{Load, LoadError, PagesError};
 
 /// Sends valid packets through a mix node and measures what comes out
 ///
@@ -108,6 +108,11 @@ pub struct NodeArgs {
     /// Process of the node, to measure its use of processor and memory
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
+
+    /// Address of the pages of a node of ours, to learn how much of its time is Sphinx; set its
+    /// `node_stats_updating_delay` to some milliseconds
+    #[arg(long, value_name = "IP:PORT")]
+    pub pages: Option<SocketAddr>,
 
     /// How long nothing may arrive, beyond the longest delay, before the rest counts as lost
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
@@ -213,6 +218,7 @@ impl From<NodeArgs> for Load {
             size: cli.size,
             mode: cli.mode,
             pid: cli.pid,
+            pages: cli.pages,
             patience: cli.patience,
         }
     }
@@ -259,6 +265,10 @@ fn explain(error: &LoadError) -> Failure {
         LoadError::Bind { .. } => "choose an address of this machine with --sink",
         LoadError::Connect { .. } => "check that the node runs, and --node",
         LoadError::Link { .. } => "check --identity-key, or give --plain for a node without TLS",
+        LoadError::Pages(PagesError::Stale { .. }) => {
+            "set node_stats_updating_delay in the node's [debug] to \"20ms\" for the measurement"
+        }
+        LoadError::Pages(_) => "check --pages: only nodes of ours have such a page",
         LoadError::Process(_) => "check --pid",
         LoadError::Waiting { .. } => "check that the node still runs",
     };

@@ -24,6 +24,7 @@
 
 pub mod cli;
 pub mod crowd;
+mod node_pages;
 mod packets;
 mod process_status;
 mod report;
@@ -43,10 +44,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::node_pages::PagesError;
 pub use crate::process_status::{ProcessError, processor_time, resident_bytes};
 pub use crate::report::{Latency, Memory, Report};
 
+use crate::node_pages::Work;
 use crate::packets::Packets;
+use crate::report::NodeUse;
 use crate::sender::Pace;
 
 /// How long the packets wait that only fill the node's delay queue: longer than a run takes, and
@@ -80,6 +84,8 @@ pub struct Load {
     pub mode: PacketMode,
     /// The node's process, whose use of the processor is measured.
     pub pid: Option<u32>,
+    /// Where the node's pages are, if it is one of ours: they tell how much of its time is Sphinx.
+    pub pages: Option<SocketAddr>,
     /// How long nothing may arrive, beyond the longest delay drawn, before the rest counts as lost.
     pub patience: Duration,
 }
@@ -112,6 +118,9 @@ pub enum LoadError {
         /// Why.
         refusal: LinkRefusal,
     },
+    /// The node's pages tell nothing.
+    #[error(transparent)]
+    Pages(#[from] PagesError),
     /// The node's process cannot be observed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -161,6 +170,10 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
     let mut sink = JoinSet::new();
     sink.spawn(sink::receive(listener, own, expected, silence));
 
+    let work_before = match load.pages {
+        Some(pages) => Some((pages, Work::read(pages).await?)),
+        None => None,
+    };
     let used_before = load.pid.map(processor_time).transpose()?;
     let start = Instant::now();
     let stop = CancellationToken::new();
@@ -186,5 +199,14 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
     let used = used_before
         .zip(used_after)
         .map(|(before, after)| after.saturating_sub(before));
-    Ok(Report::new(&packets, &sent, &arrivals, used, memory))
+    let work = match work_before {
+        Some((pages, before)) => Some(before.done_since(pages, arrivals.count).await?),
+        None => None,
+    };
+    let node = NodeUse {
+        memory,
+        processor_time: used,
+        work,
+    };
+    Ok(Report::new(&packets, &sent, &arrivals, &node))
 }

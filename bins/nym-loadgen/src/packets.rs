@@ -246,6 +246,7 @@ mod tests {
             size: PacketSize::Ack,
             mode: PacketMode::Mix,
             pid: None,
+            pages: None,
             patience: Duration::from_secs(1),
         }
     }

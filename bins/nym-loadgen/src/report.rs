@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::node_pages::WorkDone;
 use crate::packets::Packets;
 use crate::sender::Sent;
 use crate::sink::Arrivals;
@@ -35,8 +36,21 @@ pub struct Report {
     pub processor_seconds: Option<f64>,
     /// The same per received packet, in microseconds.
     pub processor_micros_per_packet: Option<f64>,
+    /// Time that the node spent inside of Sphinx per packet, in microseconds, if its pages were
+    /// asked.
+    pub sphinx_micros_per_packet: Option<f64>,
+    /// Packets that the node opened together, on average, if its pages were asked.
+    pub packets_per_batch: Option<f64>,
     /// Memory of the node's process, if it was observed.
     pub memory: Option<Memory>,
+}
+
+/// What was seen of the node itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NodeUse {
+    pub(crate) memory: Option<Memory>,
+    pub(crate) processor_time: Option<Duration>,
+    pub(crate) work: Option<WorkDone>,
 }
 
 /// Resident memory of the node, in bytes, just before the measurement.
@@ -70,9 +84,13 @@ impl Report {
         packets: &Packets,
         sent: &[Sent],
         arrivals: &Arrivals,
-        processor_time: Option<Duration>,
-        memory: Option<Memory>,
+        node: &NodeUse,
     ) -> Self {
+        let NodeUse {
+            memory,
+            processor_time,
+            work,
+        } = *node;
         let mut sent_at = sent.to_vec();
         sent_at.sort_by_key(|sent| sent.number);
         let mut latencies = Vec::with_capacity(arrivals.sample.len());
@@ -110,6 +128,8 @@ impl Report {
             processor_micros_per_packet: processor_time
                 .filter(|_| arrivals.count > 0)
                 .map(|time| time.as_secs_f64() * 1e6 / float(arrivals.count)),
+            sphinx_micros_per_packet: work.map(|work| work.sphinx_micros_per_packet),
+            packets_per_batch: work.map(|work| work.packets_per_batch),
             memory,
         }
     }
@@ -175,6 +195,12 @@ impl fmt::Display for Report {
             self.processor_seconds.zip(self.processor_micros_per_packet)
         {
             write!(out, "\nprocessor {seconds:.2} s, {micros:.1} µs per packet")?;
+        }
+        if let Some((micros, count)) = self.sphinx_micros_per_packet.zip(self.packets_per_batch) {
+            write!(
+                out,
+                "\n  inside of Sphinx {micros:.1} µs per packet, {count:.1} packets together"
+            )?;
         }
         if let Some(Memory {
             waiting,
