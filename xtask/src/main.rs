@@ -2,8 +2,7 @@
 //!
 //! | Command | What it does |
 //! |---|---|
-//! | `bench-mixnode` | a mix node under load, as the table of `docs/benchmarks.md` |
-//! | `idle` | what each program uses when nobody sends anything, as a table of `docs/benchmarks.md` |
+//! | `bench` | measures anew what `docs/benchmarks.md` tells; see `cargo xtask bench help` |
 //! | `soak` | kills programs under load, many times; see `cargo xtask soak help` |
 //! | `test` | everything that must pass before a change lands; the README's test command |
 //! | `tidy` | the rules of this repository that no compiler checks |
@@ -19,10 +18,9 @@
     reason = "a command-line tool talks to its user on the terminal"
 )]
 
+mod bench;
 mod checks;
 mod environment;
-mod idle;
-mod mixnode;
 mod prerequisites;
 mod process;
 mod program;
@@ -35,23 +33,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo xtask` accepts; `tidy` compares the README's commands with it.
-pub(crate) const COMMANDS: [&str; 7] = [
-    "bench-mixnode",
-    "idle",
-    "soak",
-    "test",
-    "tidy",
-    "typescript",
-    "venv",
-];
+pub(crate) const COMMANDS: [&str; 6] = ["bench", "soak", "test", "tidy", "typescript", "venv"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = root();
     let done = match arguments.as_slice() {
-        ["bench-mixnode"] => mixnode::bench(&root),
-        ["idle", arguments @ ..] => idle::run(&root, arguments),
+        ["bench", parts @ ..] => bench::run(&root, parts),
         ["soak", arguments @ ..] => soak::run(&root, arguments),
         ["test"] => checks::run(&root),
         ["tidy"] => tidy::run(&root),

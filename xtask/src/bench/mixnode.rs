@@ -1,8 +1,7 @@
-//! `cargo xtask bench-mixnode`: a mix node under load, as tables for `docs/benchmarks.md`.
+//! `cargo xtask bench mixnode`: a mix node under load, as tables for `docs/benchmarks.md`.
 //!
 //! It builds `nym-mixnode` and `nym-loadgen`, starts the node on free ports in a temporary
-//! directory, and runs the generator against it, which also is the next hop. All share the
-//! machine: repeat it when nothing else runs.
+//! directory, and runs the generator against it, which also is the next hop.
 //!
 //! Runs that are compared are made in turn, round by round, and the median over the rounds is
 //! printed: a machine has moods that last for seconds.
@@ -12,7 +11,7 @@ mod programs;
 use std::path::Path;
 
 use self::programs::{Node, Placement, Programs};
-use crate::{process, target_dir};
+use crate::target_dir;
 
 /// Rounds in which every run of a table is made once.
 const ROUNDS: usize = 5;
@@ -28,10 +27,7 @@ const WAITING: u32 = 1_000_000;
 /// # Errors
 /// A line that says what failed.
 pub(crate) fn bench(root: &Path) -> Result<(), String> {
-    let mut build = process::cargo();
-    build.args(["build", "--release"]);
-    build.args(["-p", "nym-mixnode", "-p", "nym-loadgen"]);
-    process::run(build.current_dir(root))?;
+    super::build(root, &["nym-mixnode", "nym-loadgen"])?;
     let programs = Programs::new(&target_dir(root))?;
 
     println!("Node, generator and sink share all processors; {ROUNDS} rounds.");

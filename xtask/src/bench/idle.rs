@@ -1,4 +1,4 @@
-//! `cargo xtask idle`: what each program uses when nobody sends anything, as a table for
+//! `cargo xtask bench idle`: what each program uses when nobody sends anything, as a table for
 //! `docs/benchmarks.md`.
 //!
 //! It starts the README's network by hand — a validator, three mix nodes, a gateway, two clients —
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use crate::program::Program;
 use crate::{process, target_dir};
 
-/// How long the programs are watched when nothing else is said.
-const SECS: u32 = 60;
+/// How long the programs are watched.
+const WATCHED_FOR: Duration = Duration::from_secs(60);
 
 /// How long connected clients are left alone first.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -31,49 +31,24 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Ticks per second in which `/proc` counts, the same on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Runs all and prints the table: `[--secs N] [--programs DIR]`, by default a minute of the
-/// release build.
+/// Runs all and prints the table.
 ///
 /// # Errors
 /// A line that says what failed.
-pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let (secs, programs) = match arguments {
-        [] => (SECS, None),
-        ["--secs", secs] => (parse_secs(secs)?, None),
-        ["--programs", dir] => (SECS, Some(*dir)),
-        ["--secs", secs, "--programs", dir] => (parse_secs(secs)?, Some(*dir)),
-        _ => return Err("usage: cargo xtask idle [--secs N] [--programs DIR]".to_owned()),
-    };
-    let programs = match programs {
-        Some(dir) => root.join(dir),
-        None => build(root)?,
-    };
-    let home = target_dir(root).join(format!("idle-{}", std::process::id()));
-    let shown = watch(
-        &Files {
-            programs,
-            home: &home,
-        },
-        secs,
-    );
+pub(crate) fn bench(root: &Path) -> Result<(), String> {
+    super::build(
+        root,
+        &["nym-client", "nym-gateway", "nym-mixnode", "nym-validator"],
+    )?;
+    let target = target_dir(root);
+    let home = target.join(format!("bench-idle-{}", std::process::id()));
+    let watched = watch(&Files {
+        programs: target.join("release"),
+        home: &home,
+    });
     // What cannot be removed lies in the target directory, where it is in nobody's way.
     let _ = fs::remove_dir_all(&home);
-    shown
-}
-
-fn parse_secs(text: &str) -> Result<u32, String> {
-    let secs = text.parse().ok().filter(|secs| *secs > 0);
-    secs.ok_or_else(|| format!("--secs takes a number above zero, not `{text}`"))
-}
-
-fn build(root: &Path) -> Result<PathBuf, String> {
-    let mut build = process::cargo();
-    build.args(["build", "--release"]);
-    for package in ["nym-client", "nym-gateway", "nym-mixnode", "nym-validator"] {
-        build.args(["-p", package]);
-    }
-    process::run(build.current_dir(root))?;
-    Ok(target_dir(root).join("release"))
+    watched
 }
 
 /// Where the programs and their files are.
@@ -177,12 +152,12 @@ fn network(files: &Files<'_>) -> Result<Vec<Watched>, String> {
     clippy::disallowed_methods,
     reason = "a chore measures the time that really passes, and has nothing else to do"
 )]
-fn watch(files: &Files<'_>, secs: u32) -> Result<(), String> {
+fn watch(files: &Files<'_>) -> Result<(), String> {
     let network = network(files)?;
     sleep(SETTLE);
     let start = Instant::now();
     let before = samples(&network)?;
-    sleep(Duration::from_secs(secs.into()));
+    sleep(WATCHED_FOR);
     let after = samples(&network)?;
     let passed = start.elapsed().as_secs_f64();
 
@@ -315,18 +290,6 @@ mod tests {
             ("nothing", 0.0),
         ] {
             assert_eq!(sum(page, &[name]), found, "{name}");
-        }
-    }
-
-    #[test]
-    fn wrong_arguments_are_refused_with_what_is_right() {
-        for (wrong, said) in [
-            (&["--hours", "1"][..], "usage: "),
-            (&["--secs", "0"], "above zero"),
-            (&["--secs"], "usage: "),
-        ] {
-            let error = run(Path::new("/nowhere"), wrong).unwrap_err();
-            assert!(error.contains(said), "{error}");
         }
     }
 }
