@@ -10,7 +10,7 @@ mod programs;
 
 use std::path::Path;
 
-use self::programs::{Node, Placement, Programs};
+use self::programs::{Placement, Programs};
 use crate::target_dir;
 
 /// Rounds in which every run of a table is made once.
@@ -22,46 +22,36 @@ const PACKETS: u32 = 60_000;
 /// Packets that wait while others flow.
 const WAITING: u32 = 1_000_000;
 
-/// Runs all and prints the tables.
+/// Prints the tables: all programs share the processors, the node has one of its own, and few packets
+/// and many that wait.
 ///
 /// # Errors
 /// A line that says what failed.
 pub(crate) fn bench(root: &Path) -> Result<(), String> {
     super::build(root, &["nym-mixnode", "nym-loadgen"])?;
     let programs = Programs::new(&target_dir(root))?;
-
     println!("Node, generator and sink share all processors; {ROUNDS} rounds.");
-    let node = programs.start(Placement::Together, &[])?;
-    overload(&programs, &node)?;
-    drop(node);
-    println!("\nThe node on one processor, generator and sink on the others; {ROUNDS} rounds.");
-    let node = programs.start(Placement::Apart, &[])?;
-    overload(&programs, &node)?;
-    drop(node);
+    overload(&programs, Placement::Together)?;
+    println!("The node on one processor, generator and sink on the others; {ROUNDS} rounds.");
+    overload(&programs, Placement::Apart)?;
+    println!("Few packets, and many that wait; one run each.");
+    waiting(&programs)
+}
 
-    println!("\nThe node has something to do now and then, or much to keep; one run each.");
+/// Gives the node something to do now and then, and much to keep.
+fn waiting(programs: &Programs) -> Result<(), String> {
     let node = programs.start(Placement::Together, &[])?;
     let delayed = ["--connections", "4", "--mean-delay", "50ms"];
-    let waiting = WAITING.to_string();
-    let waiting = [&delayed[..], &["--waiting", &waiting]].concat();
+    let count = WAITING.to_string();
+    let crowded = [&delayed[..], &["--waiting", &count]].concat();
     let mut table = Table::default();
     for (name, packets, rate, flags) in [
-        ("200 a second, mean delay 50 ms", 3000, 200.0, &delayed[..]),
-        (
-            "20,000 a second, mean delay 50 ms",
-            200_000,
-            20_000.0,
-            &delayed,
-        ),
-        (
-            "the same beside a million that wait",
-            200_000,
-            20_000.0,
-            &waiting,
-        ),
+        ("200 a second", 3000, 200.0, &delayed[..]),
+        ("20,000 a second", 200_000, 20_000.0, &delayed),
+        ("beside a million that wait", 200_000, 20_000.0, &crowded),
     ] {
         let report = programs.load(&node, packets, Some(rate), flags)?;
-        table.add(name, Some(rate), &report)?;
+        table.add(&format!("{name}, mean delay 50 ms"), Some(rate), &report)?;
         if flags.len() > delayed.len() {
             let taken = number(&report, "with_waiting")? - number(&report, "before")?;
             table.waiting_len = Some(taken / f64::from(WAITING));
@@ -76,7 +66,8 @@ pub(crate) fn bench(root: &Path) -> Result<(), String> {
 }
 
 /// Offers the node what it takes, twice as much, and a tenth less, over few and many connections.
-fn overload(programs: &Programs, node: &Node) -> Result<(), String> {
+fn overload(programs: &Programs, placement: Placement) -> Result<(), String> {
+    let node = programs.start(placement, &[])?;
     let mut table = Table::default();
     let mut maximum: f64 = 0.0;
     for _ in 0..ROUNDS {
@@ -84,7 +75,7 @@ fn overload(programs: &Programs, node: &Node) -> Result<(), String> {
             let rate = share.map(|share| share * maximum);
             for connections in ["1", "2", "4", "8"] {
                 let flags = ["--connections", connections];
-                let report = programs.load(node, PACKETS, rate, &flags)?;
+                let report = programs.load(&node, PACKETS, rate, &flags)?;
                 if rate.is_none() {
                     maximum = maximum.max(number(&report, "received_per_second")?);
                 }
@@ -93,6 +84,17 @@ fn overload(programs: &Programs, node: &Node) -> Result<(), String> {
         }
     }
     table.print();
+    let is_full = |row: &&Row| !row.name.starts_with("0.9");
+    let medians = table
+        .rows
+        .iter()
+        .filter(is_full)
+        .map(|row| median(&row.out));
+    let (least, most) = medians.fold((f64::INFINITY, 0.0_f64), |(least, most), out| {
+        (least.min(out), most.max(out))
+    });
+    let share = 100.0 * least / most;
+    println!("\nWhatever is offered, {share:.0} % of the maximum come out at least.\n");
     Ok(())
 }
 
