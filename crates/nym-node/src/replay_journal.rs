@@ -107,7 +107,7 @@ impl ReplayMemory {
     /// Remembers what the journal at `path` holds for the owner of `key`, and goes on with it. Makes
     /// the file if there is none. Its directory must exist.
     ///
-    /// Blocks while it reads: half a second for 29 MB.
+    /// Blocks while it reads: three seconds for the 117 MB of the default limits.
     ///
     /// # Errors
     /// [`ReplayJournalError`].
