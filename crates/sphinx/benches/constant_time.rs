@@ -17,7 +17,7 @@ use rand_chacha::{
 };
 use sphinx::{
     Backend,
-    hazmat::{Multiples, products},
+    hazmat::{Multiples, MultiplesTogether, products},
 };
 
 const MEASUREMENTS: usize = 40_000;
@@ -34,7 +34,10 @@ fn main() {
         for (name, integer) in FIXED {
             let times = |what, multiply: &dyn Fn(&[u8; 32])| {
                 let t = largest_t(measurements, &integer, multiply);
-                println!("{:<10} {what:<8} fixed {name:<12} {t:>7.2}", backend.name());
+                println!(
+                    "{:<10} {what:<15} fixed {name:<12} {t:>7.2}",
+                    backend.name()
+                );
             };
             times("alone", &|integer| {
                 black_box(products(backend, &[*integer], &[POINT]));
@@ -46,6 +49,11 @@ fn main() {
                 let multiples = Multiples::of(backend, &POINT);
                 times("tables", &|integer| {
                     black_box(multiples.product(integer));
+                });
+            }
+            if let Some(multiples) = MultiplesTogether::of(backend, &[POINT; 8]) {
+                times("tables in lanes", &|integer| {
+                    black_box(multiples.products(&[*integer; 8]));
                 });
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::{
     batch::Batch,
-    hazmat::{Multiples, products},
+    hazmat::{Multiples, MultiplesTogether, products},
     keys::PrivateKey,
     payload::recover_plaintext,
     process::process,
@@ -13,7 +13,7 @@ use crate::{
     version::Version,
 };
 
-/// All backends compute the same products, in lanes, alone and with tables.
+/// All backends compute the same products: in lanes, alone, with tables, and with tables in lanes.
 ///
 /// The bytes are pairs of an integer and a point, 64 bytes each, at most 20.
 pub fn products_agree(bytes: &[u8]) {
@@ -32,6 +32,13 @@ pub fn products_agree(bytes: &[u8]) {
         for ((integer, point), expected) in integers.iter().zip(&points).zip(&expected) {
             let product = Multiples::of(backend, point).product(integer);
             assert_eq!(product, *expected, "{backend}, by tables");
+        }
+        let groups = integers.chunks(8).zip(points.chunks(8));
+        for ((integers, points), expected) in groups.zip(expected.chunks(8)) {
+            if let Some(multiples) = MultiplesTogether::of(backend, points) {
+                let products = multiples.products(integers);
+                assert_eq!(products, expected, "{backend}, by tables in lanes");
+            }
         }
     }
 }

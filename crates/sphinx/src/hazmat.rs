@@ -10,7 +10,7 @@ use crate::{
     keys::{PrivateKey, PublicKey, SharedSecret},
     lioness,
     route::check_route,
-    scalar_mult::{Backend, Comb, Point, backend, clamp, reduce},
+    scalar_mult::{Backend, Comb, Combs, Point, backend, clamp, reduce},
     sizes::{PAYLOAD_KEY_LEN, PAYLOAD_KEY_SEED_LEN},
     version::Version,
 };
@@ -177,6 +177,37 @@ impl Multiples {
 impl std::fmt::Debug for Multiples {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Multiples").finish_non_exhaustive()
+    }
+}
+
+/// Public points of which several products are computed side by side.
+pub struct MultiplesTogether {
+    combs: Combs,
+    count: usize,
+}
+
+impl MultiplesTogether {
+    /// Prepares for multiplying the points with these u-coordinates.
+    ///
+    /// `None` if the backend has no lanes for so many points or a point is on the curve's quadratic
+    /// twist: then [`products`] is what a batch uses.
+    pub fn of(backend: Backend, points: &[[u8; 32]]) -> Option<Self> {
+        let mut combs = backend.combs()?;
+        let count = points.len();
+        combs.prepare(points).then_some(Self { combs, count })
+    }
+
+    /// The products with the integers below 2^255 of the same indices. Constant time.
+    pub fn products(&self, integers: &[[u8; 32]]) -> Vec<[u8; 32]> {
+        let mut products = vec![[0; 32]; self.count.min(integers.len())];
+        self.combs.mul(integers, &mut products);
+        products
+    }
+}
+
+impl std::fmt::Debug for MultiplesTogether {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MultiplesTogether").finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,10 @@
 //! The sender's products: of secret integers and public keys.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use crate::{
     lioness::TOGETHER,
-    scalar_mult::{Backend, Comb, Integer, Point},
+    scalar_mult::{Backend, Comb, Combs, Integer, Point},
 };
 
 /// How a sender multiplies.
@@ -35,8 +35,19 @@ impl Multiplier<'_> {
             products[0] = backend.mul_base_clamped(&integers[0]);
             return;
         }
+        let start = side_by_side(backend, count, |range| {
+            let Some(combs) = backend.base_points() else {
+                return false;
+            };
+            combs.mul(&integers[range.clone()], &mut products[range]);
+            true
+        });
         let combs = [backend.base_point(); TOGETHER];
-        Comb::mul_many(&combs[..count], integers, products);
+        one_by_one(
+            &combs[start..count],
+            &integers[start..],
+            &mut products[start..],
+        );
     }
 
     /// The products of these points, which are public, and the integers of the same indices.
@@ -60,6 +71,8 @@ pub(crate) struct Tables {
     /// With the number of the call that used them last.
     combs: BTreeMap<Point, (u64, Box<Comb>)>,
     calls: u64,
+    /// Where those of one call are put side by side, if the backend has lanes.
+    side_by_side: Option<Box<Combs>>,
 }
 
 /// Tables that are kept: 512 · 5.5 KB = 2.8 MB. A network of Nym's size has some hundreds of nodes.
@@ -68,11 +81,12 @@ const CAPACITY: usize = 512;
 const _: () = assert!(size_of::<Comb>() <= 5_632 && CAPACITY >= TOGETHER);
 
 impl Tables {
-    pub(crate) const fn new(backend: Backend) -> Self {
+    pub(crate) fn new(backend: Backend) -> Self {
         Self {
             backend,
             combs: BTreeMap::new(),
             calls: 0,
+            side_by_side: backend.combs().map(Box::new),
         }
     }
 
@@ -90,14 +104,19 @@ impl Tables {
         for (comb, point) in combs.iter_mut().zip(points) {
             *comb = &self.combs[point].1;
         }
-        match points.len() {
-            1 => {
-                let mut product = [[0; 32]];
-                Comb::mul_many(&combs[..1], &[integers[0]], &mut product);
-                products[0] = product[0];
+        let start = side_by_side(self.backend, points.len(), |range| {
+            let Some(side_by_side) = &mut self.side_by_side else {
+                return false;
+            };
+            // Not if a point is on the twist.
+            let put = side_by_side.put(&combs[range.clone()]);
+            if put {
+                side_by_side.mul(&integers[range.clone()], &mut products[range]);
             }
-            count => Comb::mul_many(&combs[..count], integers, products),
-        }
+            put
+        });
+        let combs = &combs[start..points.len()];
+        one_by_one(combs, &integers[start..], &mut products[start..]);
     }
 
     /// Makes sure that there are tables for a point.
@@ -114,6 +133,35 @@ impl Tables {
         }
         let comb = Box::new(self.backend.comb(point));
         self.combs.insert(*point, (self.calls, comb));
+    }
+}
+
+/// Has groups of so many products computed side by side, as long as there are enough for a group and
+/// it can be done; returns how many were.
+fn side_by_side(
+    backend: Backend,
+    count: usize,
+    mut compute: impl FnMut(Range<usize>) -> bool,
+) -> usize {
+    let mut start = 0;
+    while let Some(together) = backend.combs_together()
+        && count - start >= *together.start()
+    {
+        let end = count.min(start + together.end());
+        if !compute(start..end) {
+            break;
+        }
+        start = end;
+    }
+    start
+}
+
+/// The products of the tables' points and the integers of the same indices.
+fn one_by_one(combs: &[&Comb], integers: &[Integer], products: &mut [Point]) {
+    match combs.len() {
+        0 => {}
+        1 => Comb::mul_many::<1>(combs, integers, products),
+        _ => Comb::mul_many::<TOGETHER>(combs, integers, products),
     }
 }
 

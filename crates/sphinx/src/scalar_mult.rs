@@ -12,7 +12,8 @@
 //! | `ifma8` | 13.5 | 5.1 | [`simd`](crate::simd): eight lanes of AVX-512 IFMA |
 //!
 //! Several products of one point alone are cheaper with a [`Comb`]: its tables take `avx2x4` 20 µs and
-//! `ifma8` 10.5 µs, then each product 8.5 and 5 µs.
+//! `ifma8` 10.5 µs, then each product 8.5 and 5 µs. So are those of several points with [`Combs`], one
+//! in each lane: two products of each with their tables take 28 and 9.4 µs.
 //!
 //! Unwrapping a packet takes two products at a forward hop and one at the last; building one for n
 //! hops takes n products and one of the base point.
@@ -24,7 +25,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-use std::{env, fmt, sync::OnceLock};
+use std::{array, env, fmt, ops::RangeInclusive, sync::OnceLock};
 
 use curve25519_dalek::{MontgomeryPoint, Scalar};
 use thiserror::Error;
@@ -33,7 +34,7 @@ use zeroize::{Zeroize, Zeroizing};
 use self::field::{Element, quotients};
 
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx2Comb, Avx512, Avx512Comb};
+use crate::simd::{Avx2, Avx2Comb, Avx2Combs, Avx512, Avx512Comb, Avx512Combs};
 
 /// A point's u-coordinate, 32 bytes little-endian.
 pub(crate) type Point = [u8; 32];
@@ -253,18 +254,40 @@ impl Backend {
         #[cfg(target_arch = "x86_64")]
         match self.0 {
             Kind::Avx2x4(avx2) => {
-                if let Some(point) = comb::on_edwards_curve(point) {
+                if let Some(point) = on_edwards_curve(point) {
                     return Comb(Multiples::Avx2(avx2, avx2.comb(&point)));
                 }
             }
             Kind::Ifma8(avx512) => {
-                if let Some(point) = comb::on_edwards_curve(point) {
+                if let Some(point) = on_edwards_curve(point) {
                     return Comb(Multiples::Avx512(avx512, avx512.comb(&point)));
                 }
             }
             Kind::Portable | Kind::Scalar => {}
         }
         Comb(Multiples::None(self, *point))
+    }
+
+    /// How many points [`Combs`] has side by side at most, and from how many on it is worth it.
+    pub(crate) fn combs_together(self) -> Option<RangeInclusive<usize>> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2x4(_) => Some(AVX2_COMBS_LEAST..=Avx2::LANES),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Ifma8(_) => Some(AVX512_COMBS_LEAST..=Avx512::LANES),
+            Kind::Portable | Kind::Scalar => None,
+        }
+    }
+
+    /// A place for the tables of several points side by side; `None` if the backend has no lanes.
+    pub(crate) fn combs(self) -> Option<Combs> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2x4(avx2) => Some(Combs(InLanes::Avx2(avx2, avx2.no_combs()))),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Ifma8(avx512) => Some(Combs(InLanes::Avx512(avx512, avx512.no_combs()))),
+            Kind::Portable | Kind::Scalar => None,
+        }
     }
 
     /// u-coordinate of `clamped` times the base point 9. The integer must be clamped.
@@ -279,18 +302,35 @@ impl Backend {
     /// Tables of the base point, made once.
     pub(crate) fn base_point(self) -> &'static Comb {
         static BASE_POINT: [OnceLock<Comb>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
-        let mine = NAMES.iter().position(|name| *name == self.name());
-        BASE_POINT[mine.expect("every backend's name is among the names")]
-            .get_or_init(|| self.comb(&BASE_POINT_U))
+        BASE_POINT[self.index()].get_or_init(|| self.comb(&BASE_POINT_U))
+    }
+
+    /// The same side by side; `None` if the backend has no lanes.
+    pub(crate) fn base_points(self) -> Option<&'static Combs> {
+        static BASE_POINTS: [OnceLock<Option<Combs>>; NAMES.len()] =
+            [const { OnceLock::new() }; NAMES.len()];
+        let base_points = BASE_POINTS[self.index()].get_or_init(|| {
+            let mut combs = self.combs()?;
+            combs.put(&[self.base_point()]).then_some(combs)
+        });
+        base_points.as_ref()
+    }
+
+    fn index(self) -> usize {
+        let index = NAMES.iter().position(|name| *name == self.name());
+        index.expect("every backend's name is among the names")
     }
 }
 
 /// A point that is multiplied several times.
 pub(crate) struct Comb(Multiples);
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on a stack, or among others that are as large"
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        clippy::large_enum_variant,
+        reason = "it lives on a stack, or among others that are as large"
+    )
 )]
 enum Multiples {
     /// The backend has no use for tables, or the point none, for it is on the twist.
@@ -305,7 +345,7 @@ impl Comb {
     /// The same as [`Backend::mul`] of the point. Constant time.
     pub(crate) fn mul(&self, integer: &Integer) -> Point {
         let mut products = [[0; 32]];
-        Self::mul_many(&[self], &[*integer], &mut products);
+        Self::mul_many::<1>(&[self], &[*integer], &mut products);
         products[0]
     }
 
@@ -313,14 +353,17 @@ impl Comb {
     /// all; at most `N`.
     pub(crate) fn mul_many<const N: usize>(
         combs: &[&Self],
-        integers: &[Integer; N],
-        products: &mut [Point; N],
+        integers: &[Integer],
+        products: &mut [Point],
     ) {
         let (mut numerators, mut denominators) = ([Element::ZERO; N], [Element::ONE; N]);
         for (i, (comb, integer)) in combs.iter().zip(integers).enumerate() {
             [numerators[i], denominators[i]] = comb.fraction(integer);
         }
-        *products = quotients(&numerators, &denominators);
+        let quotients = Zeroizing::new(quotients(&numerators, &denominators));
+        for (product, quotient) in products.iter_mut().zip(quotients.iter().take(combs.len())) {
+            *product = *quotient;
+        }
         numerators.zeroize();
         denominators.zeroize();
     }
@@ -335,6 +378,84 @@ impl Comb {
             Multiples::Avx2(avx2, comb) => avx2.mul_comb(comb, integer),
             #[cfg(target_arch = "x86_64")]
             Multiples::Avx512(avx512, comb) => avx512.mul_comb(comb, integer),
+        }
+    }
+}
+
+/// Several points side by side, each of which is multiplied several times.
+pub(crate) struct Combs(InLanes);
+
+enum InLanes {
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2, Avx2Combs),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512, Avx512Combs),
+}
+
+impl Combs {
+    /// Prepares for several products of each of these public points. Not constant time.
+    ///
+    /// `false` if there are none or more than [`Backend::combs_together`] says, or one of them is on
+    /// the twist.
+    pub(crate) fn prepare(&mut self, points: &[Point]) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            InLanes::Avx2(avx2, ref mut combs) => padded(points)
+                .and_then(|points| comb::on_edwards_curve(&points, |bases| avx2.root_powers(bases)))
+                .map(|points| avx2.prepare_combs(combs, &points))
+                .is_some(),
+            #[cfg(target_arch = "x86_64")]
+            InLanes::Avx512(avx512, ref mut combs) => padded(points)
+                .and_then(|points| {
+                    comb::on_edwards_curve(&points, |bases| avx512.root_powers(bases))
+                })
+                .map(|points| avx512.prepare_combs(combs, &points))
+                .is_some(),
+        }
+    }
+
+    /// Puts tables that there are side by side; `false` as for [`prepare`](Self::prepare).
+    pub(crate) fn put(&mut self, combs: &[&Comb]) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            InLanes::Avx2(avx2, ref mut to) => padded(combs)
+                .and_then(|combs| {
+                    all(combs.map(|comb: &Comb| match &comb.0 {
+                        Multiples::Avx2(_, tables) => Some(tables),
+                        _ => None,
+                    }))
+                })
+                .map(|tables| avx2.put_combs(to, &tables))
+                .is_some(),
+            #[cfg(target_arch = "x86_64")]
+            InLanes::Avx512(avx512, ref mut to) => padded(combs)
+                .and_then(|combs| {
+                    all(combs.map(|comb: &Comb| match &comb.0 {
+                        Multiples::Avx512(_, tables) => Some(tables),
+                        _ => None,
+                    }))
+                })
+                .map(|tables| avx512.put_combs(to, &tables))
+                .is_some(),
+        }
+    }
+
+    /// A product of each point and the integer of the same index; the shorter of the slices says
+    /// how many. Constant time.
+    pub(crate) fn mul(&self, integers: &[Integer], products: &mut [Point]) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            InLanes::Avx2(avx2, ref combs) => {
+                in_lanes(integers, products, |integers| {
+                    avx2.mul_combs(combs, integers)
+                });
+            }
+            #[cfg(target_arch = "x86_64")]
+            InLanes::Avx512(avx512, ref combs) => {
+                in_lanes(integers, products, |integers| {
+                    avx512.mul_combs(combs, integers)
+                });
+            }
         }
     }
 }
@@ -360,6 +481,12 @@ const AVX2_LEAST: usize = 3;
 #[cfg(target_arch = "x86_64")]
 const AVX512_LEAST: usize = 4;
 
+/// Points from which on combs side by side are worth it, be it for one product of each.
+#[cfg(target_arch = "x86_64")]
+const AVX2_COMBS_LEAST: usize = 3;
+#[cfg(target_arch = "x86_64")]
+const AVX512_COMBS_LEAST: usize = 3;
+
 /// The slowest first.
 const NAMES: [&str; 4] = ["portable", "scalar", "avx2x4", "ifma8"];
 
@@ -381,6 +508,46 @@ pub(crate) fn reduce(bytes: &[u8; 32]) -> Integer {
 /// The product of two integers modulo the group order ℓ.
 pub(crate) fn mul_mod_order(a: &Integer, b: &Integer) -> Integer {
     (Scalar::from_bytes_mod_order(*a) * Scalar::from_bytes_mod_order(*b)).to_bytes()
+}
+
+/// [`comb::on_edwards_curve`] of one point.
+#[cfg(target_arch = "x86_64")]
+fn on_edwards_curve(point: &Point) -> Option<[Element; 4]> {
+    comb::on_edwards_curve(&[*point], |bases| bases.map(Element::root_power)).map(|[point]| point)
+}
+
+/// These, then the first again; `None` if there are none or too many.
+#[cfg(target_arch = "x86_64")]
+fn padded<T: Copy, const LANES: usize>(values: &[T]) -> Option<[T; LANES]> {
+    let first = values.first()?;
+    (values.len() <= LANES).then(|| array::from_fn(|lane| *values.get(lane).unwrap_or(first)))
+}
+
+/// Has the products of the integers computed, and of zeros in the other lanes.
+#[cfg(target_arch = "x86_64")]
+fn in_lanes<const LANES: usize>(
+    integers: &[Integer],
+    products: &mut [Point],
+    mul: impl FnOnce(&[Integer; LANES]) -> [Point; LANES],
+) {
+    let mut lanes = Zeroizing::new([[0; 32]; LANES]);
+    for (lane, integer) in lanes.iter_mut().zip(integers) {
+        *lane = *integer;
+    }
+    let lanes = Zeroizing::new(mul(&lanes));
+    for (product, lane) in products.iter_mut().zip(lanes.iter()) {
+        *product = *lane;
+    }
+}
+
+/// The values, if none is missing.
+#[cfg(target_arch = "x86_64")]
+fn all<T: Copy, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
+    let mut all = [*values.first()?.as_ref()?; N];
+    for (place, value) in all.iter_mut().zip(values) {
+        *place = value?;
+    }
+    Some(all)
 }
 
 /// curve25519-dalek's serial ladder.

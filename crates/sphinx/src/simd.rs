@@ -16,13 +16,18 @@
 
 #[macro_use]
 mod comb;
+#[macro_use]
+mod combs;
 mod avx2;
 mod avx512;
 mod ifma;
 
 use zeroize::Zeroizing;
 
-pub(crate) use self::{avx2::Comb as Avx2Comb, ifma::x1::Comb as Avx512Comb};
+pub(crate) use self::{
+    avx2::{Comb as Avx2Comb, Combs as Avx2Combs},
+    ifma::{x1::Comb as Avx512Comb, x8::Combs as Avx512Combs},
+};
 
 use crate::{
     hop_keys::KEY_BLOCK_LEN,
@@ -55,9 +60,7 @@ impl Avx2 {
         // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
         unsafe { avx2::mul(integers, points) }
     }
-}
 
-impl Avx2 {
     /// The tables of a point (Y, X, Z, T) of the Edwards curve.
     pub(crate) fn comb(self, point: &[Element; 4]) -> Avx2Comb {
         // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
@@ -68,6 +71,40 @@ impl Avx2 {
     pub(crate) fn mul_comb(self, comb: &Avx2Comb, integer: &Integer) -> [Element; 2] {
         // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
         unsafe { comb.mul(integer) }
+    }
+
+    /// The power of each base that its root takes.
+    pub(crate) fn root_powers(self, bases: &[Element; Self::LANES]) -> [Element; Self::LANES] {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { avx2::root_powers(bases) }
+    }
+
+    /// A place for the tables of one point per lane.
+    pub(crate) fn no_combs(self) -> Avx2Combs {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { Avx2Combs::empty() }
+    }
+
+    /// Makes the tables of one point (Y, X, Z, T) of the Edwards curve per lane.
+    pub(crate) fn prepare_combs(self, combs: &mut Avx2Combs, points: &[[Element; 4]; Self::LANES]) {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { combs.prepare(points) }
+    }
+
+    /// Puts the tables of one point per lane side by side.
+    pub(crate) fn put_combs(self, to: &mut Avx2Combs, from: &[&Avx2Comb; Self::LANES]) {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { to.put(from) }
+    }
+
+    /// One product of the tables' point per lane.
+    pub(crate) fn mul_combs(
+        self,
+        combs: &Avx2Combs,
+        integers: &[Integer; Self::LANES],
+    ) -> [Point; Self::LANES] {
+        // SAFETY: `new`, the only source of `self`, has seen the feature that this is compiled for.
+        unsafe { combs.mul(integers) }
     }
 }
 
@@ -114,6 +151,44 @@ impl Avx512 {
     ) -> [Point; Self::LANES] {
         // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
         unsafe { ifma::x8::mul(integers, points) }
+    }
+
+    /// The power of each base that its root takes.
+    pub(crate) fn root_powers(self, bases: &[Element; Self::LANES]) -> [Element; Self::LANES] {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { ifma::x8::root_powers(bases) }
+    }
+
+    /// A place for the tables of one point per lane.
+    pub(crate) fn no_combs(self) -> Avx512Combs {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { Avx512Combs::empty() }
+    }
+
+    /// Makes the tables of one point (Y, X, Z, T) of the Edwards curve per lane.
+    pub(crate) fn prepare_combs(
+        self,
+        combs: &mut Avx512Combs,
+        points: &[[Element; 4]; Self::LANES],
+    ) {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { combs.prepare(points) }
+    }
+
+    /// Puts the tables of one point per lane side by side.
+    pub(crate) fn put_combs(self, to: &mut Avx512Combs, from: &[&Avx512Comb; Self::LANES]) {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { to.put(from) }
+    }
+
+    /// One product of the tables' point per lane.
+    pub(crate) fn mul_combs(
+        self,
+        combs: &Avx512Combs,
+        integers: &[Integer; Self::LANES],
+    ) -> [Point; Self::LANES] {
+        // SAFETY: `new`, the only source of `self`, has seen the features that this is compiled for.
+        unsafe { combs.mul(integers) }
     }
 
     /// XORs the ChaCha20 keystream of `key` onto `data`. The nonce is zero.

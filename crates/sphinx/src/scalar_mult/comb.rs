@@ -23,6 +23,8 @@
 //! does not matter: −P has the multiples −k·P, and the same u. Half of all u are of points on the
 //! quadratic twist, not on this curve; honest ones are not. For those remains the ladder.
 
+use std::array;
+
 use zeroize::ZeroizeOnDrop;
 
 use super::{
@@ -30,17 +32,31 @@ use super::{
     field::{Element, words},
 };
 
-/// The coordinates (Y, X, Z, T) with x = X/Z, y = Y/Z and x·y = T/Z of a point with this u; `None` if
-/// it is on the twist. All are below p.
-pub(crate) fn on_edwards_curve(point: &Point) -> Option<[Element; 4]> {
-    let u = Element::from_bytes(point);
-    let y = u.sub(Element::ONE).mul(Element::ONE);
-    let z = u.add(Element::ONE).mul(Element::ONE);
+/// The coordinates (Y, X, Z, T) with x = X/Z, y = Y/Z and x·y = T/Z of points with these u; `None` if one
+/// of them is on the twist. All are below p.
+///
+/// `root_powers` computes the [`root_power`](Element::root_power) of each.
+pub(crate) fn on_edwards_curve<const N: usize>(
+    points: &[Point; N],
+    root_powers: impl FnOnce(&[Element; N]) -> [Element; N],
+) -> Option<[[Element; 4]; N]> {
+    let us = points.map(|point| Element::from_bytes(&point));
+    let ys = us.map(|u| u.sub(Element::ONE).mul(Element::ONE));
+    let zs = us.map(|u| u.add(Element::ONE).mul(Element::ONE));
     // x² = (y² − 1)/(d·y² + 1) = −4u/(d·Y² + Z²). The denominator is not 0, for −1/d is no square.
-    let minus_4u = Element::ZERO.sub(u.mul(Element::TWO).mul(Element::TWO));
-    let denominator = y.square().mul(Element::D).add(z.square());
-    let x = Element::root_of_quotient(minus_4u, denominator)?;
-    Some([y, x.mul(z), z, x.mul(y)].map(Element::canonical))
+    let quotients: [_; N] = array::from_fn(|i| {
+        let minus_4u = Element::ZERO.sub(us[i].mul(Element::TWO).mul(Element::TWO));
+        let denominator = ys[i].square().mul(Element::D).add(zs[i].square());
+        (minus_4u, denominator)
+    });
+    let powers = root_powers(&quotients.map(|(x, y)| Element::root_base(x, y)));
+    let mut coordinates = [[Element::ZERO; 4]; N];
+    for (i, coordinates) in coordinates.iter_mut().enumerate() {
+        let (numerator, denominator) = quotients[i];
+        let x = Element::root_of_quotient(numerator, denominator, powers[i])?;
+        *coordinates = [ys[i], x.mul(zs[i]), zs[i], x.mul(ys[i])].map(Element::canonical);
+    }
+    Some(coordinates)
 }
 
 /// Rows of the comb: bits in each half of a tooth.
@@ -95,6 +111,11 @@ impl Digits {
     /// 1 if the digits are of the integer plus 1, for it was even.
     pub(crate) fn even(&self) -> u8 {
         self.even
+    }
+
+    /// A bit for each digit that this tooth selects by: whether it is 1.
+    pub(crate) fn tooth(&self, tooth: usize) -> u64 {
+        self.positive[tooth]
     }
 
     /// What this row selects from this table.

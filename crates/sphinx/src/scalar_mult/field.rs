@@ -14,6 +14,34 @@
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroize;
 
+/// The powers 2^250 − 1 and 11, by the functions given: `powers!(z, square, mul)`. (A macro, since closures
+/// are not always inlined, which costs a third more.)
+macro_rules! powers {
+    ($z:expr, $square:expr, $mul:expr) => {{
+        let z = $z;
+        let square_times = |z, count: u32| {
+            let mut result = z;
+            for _ in 0..count {
+                result = $square(result);
+            }
+            result
+        };
+        let z2 = $square(z);
+        let z9 = $mul(square_times(z2, 2), z);
+        let z11 = $mul(z9, z2);
+        // From here z_n stands for the power 2^n − 1.
+        let z_5 = $mul($square(z11), z9);
+        let z_10 = $mul(square_times(z_5, 5), z_5);
+        let z_20 = $mul(square_times(z_10, 10), z_10);
+        let z_40 = $mul(square_times(z_20, 20), z_20);
+        let z_50 = $mul(square_times(z_40, 10), z_10);
+        let z_100 = $mul(square_times(z_50, 50), z_50);
+        let z_200 = $mul(square_times(z_100, 100), z_100);
+        ($mul(square_times(z_200, 50), z_50), z11)
+    }};
+}
+pub(crate) use powers;
+
 /// (A − 2)/4 of the curve v² = u³ + A·u² + u, A = 486,662.
 pub(crate) const A24: u64 = 121_665;
 
@@ -203,36 +231,33 @@ impl Element {
     /// The inverse of a loose element, by Fermat: the power 2^255 − 21. Zero becomes zero.
     #[inline(never)]
     pub(crate) fn invert(self) -> Self {
-        let (z_250, z11) = self.powers();
-        z_250.square_times(5).mul(z11)
+        let (z_250, z11) = powers!(self, Self::square, Self::mul);
+        let z_255 = (0..5).fold(z_250, |z, _| z.square());
+        z_255.mul(z11)
     }
 
-    /// The powers 2^250 − 1 and 11.
-    #[inline(always)]
-    fn powers(self) -> (Self, Self) {
-        let z2 = self.square();
-        let z9 = z2.square_times(2).mul(self);
-        let z11 = z9.mul(z2);
-        // From here z_n stands for the power 2^n − 1.
-        let z_5 = z11.square().mul(z9);
-        let z_10 = z_5.square_times(5).mul(z_5);
-        let z_20 = z_10.square_times(10).mul(z_10);
-        let z_40 = z_20.square_times(20).mul(z_20);
-        let z_50 = z_40.square_times(10).mul(z_10);
-        let z_100 = z_50.square_times(50).mul(z_50);
-        let z_200 = z_100.square_times(100).mul(z_100);
-        (z_200.square_times(50).mul(z_50), z11)
+    /// What [`root_of_quotient`](Self::root_of_quotient) needs of its base: the power 2^252 − 3.
+    #[inline(never)]
+    pub(crate) fn root_power(self) -> Self {
+        let (z_250, _) = powers!(self, Self::square, Self::mul);
+        z_250.square().square().mul(self)
     }
 
-    /// A root of the quotient of two loose elements, neither of which need be zero; `None` if the
-    /// quotient is not a square. Not for secrets. (A division by zero is not to be asked for.)
+    /// What [`root_power`](Self::root_power) has to be computed of for
+    /// [`root_of_quotient`](Self::root_of_quotient).
+    pub(crate) fn root_base(x: Self, y: Self) -> Self {
+        let y3 = y.square().mul(y);
+        x.mul(y3.square().mul(y))
+    }
+
+    /// A root of the quotient of two loose elements, neither of which need be zero, given the
+    /// [`root_power`](Self::root_power) of their base; `None` if the quotient is not a square. Not for secrets. (A
+    /// division by zero is not to be asked for.)
     ///
     /// With x/y and e = (p − 5)/8 = 2^252 − 3, r = x·y³·(x·y⁷)^e has y·r² = x times a fourth root of 1,
     /// which is ±1 if x/y is a square.
-    pub(crate) fn root_of_quotient(x: Self, y: Self) -> Option<Self> {
+    pub(crate) fn root_of_quotient(x: Self, y: Self, power: Self) -> Option<Self> {
         let y3 = y.square().mul(y);
-        let base = x.mul(y3.square().mul(y));
-        let power = base.powers().0.square_times(2).mul(base);
         let root = x.mul(y3).mul(power);
         let square = y.mul(root.square());
         if square.equals(x) {
@@ -252,15 +277,6 @@ impl Element {
     /// The same number, below p.
     pub(crate) fn canonical(self) -> Self {
         Self::from_bytes(&self.to_bytes())
-    }
-
-    #[inline(always)]
-    fn square_times(self, count: u32) -> Self {
-        let mut result = self;
-        for _ in 0..count {
-            result = result.square();
-        }
-        result
     }
 
     /// `if_set` or `if_clear`. (`Choice` keeps the compiler from making a branch of it.)

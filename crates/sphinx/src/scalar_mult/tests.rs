@@ -141,10 +141,50 @@ fn check(integers: &[Integer], points: &[Point]) -> Result<(), TestCaseError> {
         let mut products = vec![[0xaa; 32]; integers.len()];
         backend.mul_many(integers, points, &mut products);
         prop_assert_eq!(&products, &expected, "{} together", backend);
+        check_combs(backend, integers, points, &expected)?;
         for ((integer, point), expected) in integers.iter().zip(points).zip(&expected) {
             prop_assert_eq!(backend.mul(integer, point), *expected, "{} alone", backend);
             let comb = backend.comb(point);
             prop_assert_eq!(comb.mul(integer), *expected, "{} comb", backend);
+        }
+    }
+    Ok(())
+}
+
+/// Checks combs of as many points as go together, and of each of their numbers from one on.
+fn check_combs(
+    backend: Backend,
+    integers: &[Integer],
+    points: &[Point],
+    expected: &[Point],
+) -> Result<(), TestCaseError> {
+    let Some(together) = backend.combs_together() else {
+        prop_assert!(backend.combs().is_none());
+        return Ok(());
+    };
+    let groups = integers
+        .chunks(*together.end())
+        .zip(points.chunks(*together.end()));
+    for ((integers, points), expected) in groups.zip(expected.chunks(*together.end())) {
+        let on_curve: Vec<_> = points
+            .iter()
+            .map(|point| on_edwards_curve(point).is_some())
+            .collect();
+        let mut combs = backend.combs().unwrap();
+        let alone: Vec<_> = points.iter().map(|point| backend.comb(point)).collect();
+        let alone: Vec<_> = alone.iter().collect();
+        for prepare in [
+            &|combs: &mut Combs| combs.prepare(points),
+            &|combs: &mut Combs| combs.put(&alone),
+        ] as [&dyn Fn(&mut Combs) -> bool; 2]
+        {
+            let prepared = prepare(&mut combs);
+            prop_assert_eq!(prepared, on_curve.iter().all(|on| *on), "{}", backend);
+            if prepared {
+                let mut products = vec![[0xaa; 32]; points.len()];
+                combs.mul(integers, &mut products);
+                prop_assert_eq!(&products, expected, "{} combs", backend);
+            }
         }
     }
     Ok(())
@@ -176,6 +216,33 @@ fn peculiar_inputs_in_every_lane_are_what_dalek_computes() {
         let mut integers = [[0x5a; 32]; 16];
         integers[rotation] = [0; 32];
         check(&integers, &points).unwrap();
+    }
+}
+
+#[test]
+fn combs_of_any_number_of_points_on_the_curve_are_what_dalek_computes() {
+    // Of random integers' multiples of the base point, all are on the curve.
+    let points: Vec<Point> = (1..=8).map(|low| portable_mul(&[low; 32], &BASE)).collect();
+    let mut integers = peculiar_integers();
+    integers.extend((0..=255).step_by(5).map(|byte| reduce(&[byte; 32])));
+    for integers in integers.windows(8) {
+        for count in 1..=8 {
+            check(&integers[..count], &points[8 - count..]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_and_too_many_points_have_no_combs() {
+    for backend in Backend::available() {
+        let comb = backend.comb(&BASE);
+        let Some(mut combs) = backend.combs() else {
+            continue;
+        };
+        for count in [0, 9] {
+            assert!(!combs.prepare(&vec![BASE; count]));
+            assert!(!combs.put(&vec![&comb; count]));
+        }
     }
 }
 

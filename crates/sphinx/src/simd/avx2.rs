@@ -15,9 +15,12 @@ use super::transposed;
 use crate::scalar_mult::field::{Element, quotients};
 
 mod comb;
+mod combs;
 mod vectors;
 
 pub(crate) use comb::Comb;
+pub(crate) use combs::Combs;
+pub(super) use combs::root_powers;
 pub(super) use vectors::LANES;
 use vectors::{Loose, Narrow, from_lanes, splat};
 

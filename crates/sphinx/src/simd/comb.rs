@@ -62,6 +62,20 @@ macro_rules! comb {
                 Self { tables, once }
             }
 
+            /// An entry of a table.
+            #[target_feature(enable = $features)]
+            #[inline]
+            pub(in crate::simd) fn entry(&self, table: usize, index: usize) -> &[Vector; LIMBS] {
+                &self.tables[table][index].0
+            }
+
+            /// The point itself as an entry.
+            #[target_feature(enable = $features)]
+            #[inline]
+            pub(in crate::simd) fn once(&self) -> &[Vector; LIMBS] {
+                &self.once.0
+            }
+
             /// u-coordinate of the integer times the point, as numerator and denominator.
             /// Constant time.
             #[target_feature(enable = $features)]

@@ -22,6 +22,9 @@ use crate::scalar_mult::{
 
 comb!("avx2");
 
+/// Limbs of an element.
+const LIMBS: usize = 10;
+
 const _: () = assert!(LANES == 4);
 
 #[target_feature(enable = "avx2")]

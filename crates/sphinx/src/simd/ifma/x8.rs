@@ -20,6 +20,11 @@ use zeroize::Zeroize;
 use super::{super::transposed, CARRIABLE, FACTOR, MASK, MULTIPLE_OF_P, PRODUCT};
 use crate::scalar_mult::field::{A24, Element, quotients};
 
+mod combs;
+
+pub(crate) use combs::Combs;
+pub(in super::super) use combs::root_powers;
+
 vectors!("avx512f,avx512dq,avx512vl,avx512ifma", __m512i);
 
 /// The number of lanes.

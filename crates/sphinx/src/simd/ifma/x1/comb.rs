@@ -25,6 +25,9 @@ use crate::{
 
 comb!("avx512f,avx512dq,avx512vl,avx512ifma");
 
+/// Limbs of an element.
+const LIMBS: usize = 5;
+
 const _: () = assert!(LANES == 4 && PRODUCT <= MULTIPLE_OF_P[0]);
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
