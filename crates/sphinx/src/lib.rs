@@ -1,4 +1,13 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(
+        dead_code,
+        unused_imports,
+        unused_variables,
+        reason = "what only lanes need"
+    )
+)]
 
 mod batch;
 mod build;
