@@ -3,6 +3,8 @@
 //! | Command | What it does |
 //! |---|---|
 //! | `bench` | measures anew what `docs/benchmarks.md` tells; see `cargo xtask bench help` |
+//! | `fuzz` | runs the fuzz targets, each for a while; needs a nightly compiler and cargo-fuzz |
+//! | `miri` | runs the packet format's portable paths in Miri; needs a nightly compiler with Miri |
 //! | `soak` | kills programs under load, many times; see `cargo xtask soak help` |
 //! | `test` | everything that must pass before a change lands; the README's test command |
 //! | `tidy` | the rules of this repository that no compiler checks |
@@ -21,6 +23,8 @@
 mod bench;
 mod checks;
 mod environment;
+mod fuzz;
+mod miri;
 mod prerequisites;
 mod process;
 mod program;
@@ -33,7 +37,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `cargo xtask` accepts; `tidy` compares the README's commands with it.
-pub(crate) const COMMANDS: [&str; 6] = ["bench", "soak", "test", "tidy", "typescript", "venv"];
+pub(crate) const COMMANDS: [&str; 8] = [
+    "bench",
+    "fuzz",
+    "miri",
+    "soak",
+    "test",
+    "tidy",
+    "typescript",
+    "venv",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +54,8 @@ fn main() -> ExitCode {
     let root = root();
     let done = match arguments.as_slice() {
         ["bench", parts @ ..] => bench::run(&root, parts),
+        ["fuzz", arguments @ ..] => fuzz::run(&root, arguments),
+        ["miri"] => miri::run(&root),
         ["soak", arguments @ ..] => soak::run(&root, arguments),
         ["test"] => checks::run(&root),
         ["tidy"] => tidy::run(&root),

@@ -57,3 +57,12 @@ fn describe(command: &Command) -> String {
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
+
+/// The nightly compiler's cargo, by rustup's proxy.
+pub(crate) fn nightly() -> Command {
+    let mut cargo = Command::new("cargo");
+    // What a cargo sets for its children would win over the choice made here.
+    cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    cargo.arg("+nightly");
+    cargo
+}
