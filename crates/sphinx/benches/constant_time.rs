@@ -51,7 +51,12 @@ fn main() {
                     black_box(multiples.product(integer));
                 });
             }
-            if let Some(multiples) = MultiplesTogether::of(backend, &[POINT; 8]) {
+            let points = [POINT; 8];
+            let together = [&points[..], &points[..4]];
+            if let Some(multiples) = together
+                .into_iter()
+                .find_map(|points| MultiplesTogether::of(backend, points))
+            {
                 times("tables in lanes", &|integer| {
                     black_box(multiples.products(&[*integer; 8]));
                 });
