@@ -32,6 +32,9 @@ const SENDS: usize = 1_000;
 /// One message in so many goes to the client whose gateway is gone.
 const IN_VAIN: usize = 25;
 
+/// Room of the recipient for messages that no app takes.
+const UNTAKEN_BYTES_MAX: u64 = 20_000;
+
 /// Requests that wait for their confirmation.
 const ASKED_MAX: usize = 32;
 
@@ -73,6 +76,8 @@ fn a_send_ends_in_one_receipt_and_delivered_is_true_while_a_fifth_of_all_packets
         let end = ends[*index].as_str();
         end == "delivered"
     });
+    let left = status(home, "bob")["untakenBytes"].clone();
+    assert!(left.as_u64() >= Some(UNTAKEN_BYTES_MAX), "{left} are few");
     App::connect(&bob_url, "?pushes=no").send_until_delivered(&alice);
     bob_process.kill();
     let (_bob, bob_url) = clients::run(client_of_bob(home), "bob");
@@ -81,8 +86,7 @@ fn a_send_ends_in_one_receipt_and_delivered_is_true_while_a_fifth_of_all_packets
         delivered.iter().all(has_arrived)
     });
 
-    let status = output_of(client(home).args(["status", "--id", "alice", "--json"]));
-    let status: Value = serde_json::from_str(&texts(&status).0).unwrap();
+    let status = status(home, "alice");
     println!(
         "{} delivered, {} failed, {} of these arrived; {} packets sent again",
         delivered.len(),
@@ -122,12 +126,21 @@ fn client(home: &Path) -> Command {
     command
 }
 
+/// How a running client does.
+fn status(home: &Path, name: &str) -> Value {
+    let output = output_of(client(home).args(["status", "--id", name, "--json"]));
+    serde_json::from_str(&texts(&output).0).unwrap()
+}
+
 /// The recipient's: with room for some 70 messages, and so little cover traffic that it does not fill
 /// the inbox.
 fn client_of_bob(home: &Path) -> Command {
     let mut command = client(home);
     command
-        .env("NYM_CLIENT_APPS_UNDELIVERED_BYTES_MAX", "20000")
+        .env(
+            "NYM_CLIENT_APPS_UNDELIVERED_BYTES_MAX",
+            UNTAKEN_BYTES_MAX.to_string(),
+        )
         .env("NYM_CLIENT_DEBUG_MESSAGE_SENDING_AVERAGE_DELAY", "1s")
         .env("NYM_CLIENT_DEBUG_LOOP_COVER_TRAFFIC_AVERAGE_DELAY", "1m");
     command

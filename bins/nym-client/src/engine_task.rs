@@ -220,6 +220,8 @@ impl EngineTask {
             status.engine = stats;
             status.unacknowledged_messages = engine.unacknowledged_messages();
             status.unacknowledged_bytes = engine.unacknowledged_bytes();
+            status.untaken_messages = engine.untaken_messages();
+            status.untaken_bytes = engine.untaken_bytes();
             status.rates = rates;
             false
         });

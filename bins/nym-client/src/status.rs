@@ -28,6 +28,10 @@ pub struct ClientStatus {
     pub unacknowledged_messages: usize,
     /// Their bytes.
     pub unacknowledged_bytes: usize,
+    /// Messages that arrived and that no app has taken.
+    pub untaken_messages: usize,
+    /// Their bytes, with 256 more for each.
+    pub untaken_bytes: usize,
     /// How fast the engine works lately.
     pub rates: Rates,
 }

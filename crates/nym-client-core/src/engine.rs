@@ -422,6 +422,12 @@ impl<R: CryptoRng> Engine<R> {
         self.unacknowledged.message_count()
     }
 
+    /// Messages that arrived and were not [taken](Self::handle_taken).
+    #[must_use]
+    pub fn untaken_messages(&self) -> usize {
+        self.arrived.count()
+    }
+
     /// Bytes of messages that arrived and were not [taken](Self::handle_taken), with 256 more for
     /// each.
     ///

@@ -88,6 +88,13 @@ fn describe(args: &StatusArgs, report: Option<&StatusReport>) -> String {
             ),
         ),
         (
+            "left by apps",
+            format!(
+                "{} messages, {} bytes",
+                report.untaken_messages, report.untaken_bytes
+            ),
+        ),
+        (
             "packets sent",
             format!(
                 "{} ({} cover, {} again), {:.1}/s",

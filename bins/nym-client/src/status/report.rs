@@ -28,6 +28,12 @@ pub struct StatusReport {
     pub unacknowledged_messages: u64,
     /// Their bytes.
     pub unacknowledged_bytes: u64,
+    /// Messages that arrived and that no app has taken.
+    #[serde(default)]
+    pub untaken_messages: u64,
+    /// Their bytes, with 256 more for each.
+    #[serde(default)]
+    pub untaken_bytes: u64,
     /// Apps that are connected.
     pub apps_connected: u64,
     /// Packets handed to the gateway since the client started.
@@ -69,6 +75,8 @@ impl StatusReport {
             topology_age_secs: status.topology_age().map(|age| age.as_secs()),
             unacknowledged_messages: count(status.unacknowledged_messages),
             unacknowledged_bytes: count(status.unacknowledged_bytes),
+            untaken_messages: count(status.untaken_messages),
+            untaken_bytes: count(status.untaken_bytes),
             apps_connected,
             packets_sent: engine.packets_sent,
             cover_packets_sent: engine.cover_packets_sent,

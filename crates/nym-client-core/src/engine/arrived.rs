@@ -42,6 +42,11 @@ impl Arrived {
         self.last = self.last.max(last);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lens.len()
+    }
+
     /// Bytes of these messages.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -61,8 +66,9 @@ mod tests {
             arrived.take(first);
             assert_eq!(arrived.bytes(), Arrived::COST, "once");
         }
+        assert_eq!(arrived.count(), 1);
         arrived.take(empty);
-        assert_eq!(arrived.bytes(), 0);
+        assert_eq!((arrived.count(), arrived.bytes()), (0, 0));
         assert!(arrived.add(1) > empty);
     }
 }
