@@ -358,6 +358,16 @@ fn what_leaves_lanes_empty_waits_for_the_turn_after_full_ones() {
     }
 }
 
+#[test]
+fn small_turns_are_timed_now_and_then_and_count_for_all() {
+    let mut sample = Sample::default();
+    assert_eq!(sample.weight(LANES), 1);
+    let weights: Vec<_> = (0..2 * TIMED_EVERY).map(|_| sample.weight(1)).collect();
+    assert_eq!(weights.iter().sum::<u32>(), 2 * TIMED_EVERY);
+    assert_eq!(weights.iter().filter(|weight| **weight > 0).count(), 2);
+    assert_eq!(sample.weight(32), 1);
+}
+
 #[tokio::test]
 async fn the_scheduler_sleeps_again_when_an_earlier_packet_comes() {
     let mut bench = Bench::start(Role::mix_node()).await;
