@@ -8,12 +8,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use nym_daemon::exit::{ExitCode, Failure, say};
 use nym_daemon::home::Home;
 use nym_daemon::logging;
+use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
 use nym_protocol::PROTOCOL_VERSION;
 
 pub use self::arguments::{
-    AddressArgs, CommonArgs, CompletionsArgs, ConfigArgs, ConfigCommand, Destination, GatewaysArgs,
-    InitArgs, ListenArgs, ManArgs, NetworkArgs, RunArgs, SendArgs, ShowArgs, StatusArgs,
-    TopologyArgs, UpgradeArgs,
+    AddressArgs, CommonArgs, ConfigArgs, ConfigCommand, Destination, GatewaysArgs, InitArgs,
+    ListenArgs, NetworkArgs, RunArgs, SendArgs, ShowArgs, StatusArgs, TopologyArgs, UpgradeArgs,
 };
 use crate::commands::{self, until_interrupted};
 use crate::error::ClientError;
@@ -79,8 +79,12 @@ pub enum Command {
     /// Bring the configuration of an older client up to date
     Upgrade(UpgradeArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  \
+        nym-client completions bash > ~/.local/share/bash-completion/completions/nym-client")]
     Completions(CompletionsArgs),
     /// Print or write the man pages
+    #[command(after_help = "Example:\n  \
+        nym-client man --dir ~/.local/share/man/man1 && man nym-client-send")]
     Man(ManArgs),
 }
 
@@ -118,8 +122,8 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Config(args) => commands::config::execute(&args, &home()?),
         Command::Upgrade(args) => commands::upgrade::execute(&args, &home()?),
-        Command::Completions(args) => commands::pages::completions(&args),
-        Command::Man(args) => commands::pages::man(&args),
+        Command::Completions(args) => manual::completions(Cli::command(), &args),
+        Command::Man(args) => manual::man(Cli::command(), &args),
     }
 }
 

@@ -6,7 +6,6 @@ pub(crate) mod config;
 pub(crate) mod init;
 pub(crate) mod listen;
 pub(crate) mod network;
-pub(crate) mod pages;
 pub(crate) mod run;
 pub(crate) mod send;
 pub(crate) mod status;

@@ -18,6 +18,7 @@
 //! | [`http`] | a small bounded HTTP server for a node's own pages |
 //! | [`pages`] | is the program ready, and what does it count? |
 //! | [`metrics`] | how do numbers become a page that Prometheus reads? |
+//! | [`manual`] | how is the program used, in a shell and on a man page? |
 //! | [`reload`] | has somebody asked to read the configuration again? |
 //! | [`raise_open_files`] | how many sockets may this process have? |
 //!
@@ -57,6 +58,7 @@ pub mod home;
 pub mod http;
 pub mod keys;
 pub mod logging;
+pub mod manual;
 pub mod metrics;
 pub mod pages;
 pub mod reload;

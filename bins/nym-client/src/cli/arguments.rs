@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueHint};
-use clap_complete::Shell;
 use nym_daemon::config::HumanDuration;
 use nym_daemon::home::Id;
 use nym_packet::address::Recipient;
@@ -318,23 +317,4 @@ pub struct UpgradeArgs {
     /// Version that wrote the configuration, where the file does not say so (before 0.9.0)
     #[arg(long, value_name = "VERSION")]
     pub current_version: Option<String>,
-}
-
-/// `completions`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  \
-    nym-client completions bash > ~/.local/share/bash-completion/completions/nym-client")]
-pub struct CompletionsArgs {
-    /// Which shell
-    pub shell: Shell,
-}
-
-/// `man`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  \
-    nym-client man --dir ~/.local/share/man/man1 && man nym-client-send")]
-pub struct ManArgs {
-    /// Write the page of each command into this directory, instead of printing the first
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub dir: Option<PathBuf>,
 }
