@@ -231,7 +231,7 @@ impl NextHop {
             None => {
                 let (stream, _) = listener.accept().await.unwrap();
                 let policy = LinkPolicy {
-                    legacy: LegacyPeers::Deny,
+                    legacy: LegacyPeers::Deny.into(),
                     unix_secs: unix_time_secs,
                     handshakes: Handshakes::default(),
                 };

@@ -50,7 +50,7 @@ pub(crate) async fn receive(
     let mut tasks = JoinSet::new();
     // Whoever the node is, and whichever envelope it has: the packets tell whether they are ours.
     let policy = LinkPolicy {
-        legacy: LegacyPeers::Allow,
+        legacy: LegacyPeers::Allow.into(),
         unix_secs: unix_time_secs,
         handshakes: Handshakes::default(),
     };

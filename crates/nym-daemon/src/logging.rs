@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -26,6 +27,28 @@ pub const FILTER_VARIABLE: &str = "RUST_LOG";
 
 const DATE: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+
+/// Section `logging` of a configuration file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoggingSection {
+    /// What is logged, unless `--log` or `RUST_LOG` names something else.
+    pub filter: String,
+}
+
+impl LoggingSection {
+    /// What its key means, for the file.
+    pub const COMMENT: &'static str =
+        "What is logged: \"info\", or \"warn,nym_transport=debug\". --log and RUST_LOG win.";
+}
+
+impl Default for LoggingSection {
+    fn default() -> Self {
+        Self {
+            filter: DEFAULT_FILTER.to_owned(),
+        }
+    }
+}
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use nym_protocol::validator::bond::TLS_PROFILE;
 use nym_transport::connections::{Connections, ConnectionsConfig};
 use nym_transport::directory::Directory;
 use nym_transport::legacy::LegacyPeers;
-use nym_transport::peers::Peers;
+use nym_transport::peers::{KnownPeersOnly, Peers};
 use nym_transport::tls::{
     Acceptor, Handshakes, LinkPolicy, NodeDialer, Side, TlsIdentity, WebCertificate,
 };
@@ -48,6 +48,17 @@ impl Default for LinkConfig {
 }
 
 impl LinkConfig {
+    /// The same with the rules of `other` by which links are made: what can change while a node
+    /// runs.
+    #[must_use]
+    pub const fn with_policy_of(self, other: Self) -> Self {
+        Self {
+            legacy_peers: other.legacy_peers,
+            known_peers_only: other.known_peers_only,
+            ..self
+        }
+    }
+
     /// What a bond says about TLS.
     #[must_use]
     pub fn tls_profile(&self) -> Option<u32> {
@@ -117,6 +128,7 @@ impl LinksSection {
 pub struct Links {
     config: LinkConfig,
     identity: TlsIdentity,
+    known_peers_only: KnownPeersOnly,
     peers: Peers,
     policy: LinkPolicy,
 }
@@ -125,29 +137,35 @@ impl Links {
     /// The links of the node with this identity.
     #[must_use]
     pub fn new(identity: &IdentityKeyPair, config: LinkConfig) -> Self {
-        if config.legacy_peers.check(unix_time_secs()).is_ok() {
-            let switch = config.legacy_peers;
-            tracing::warn!(
-                legacy_peers = %switch,
-                "links with 0.11 programs are in clear: whoever watches them can read them"
-            );
-        }
+        warn_of_plain_links(config.legacy_peers);
+        let peers = Peers::default();
         Self {
             config,
             identity: TlsIdentity::new(identity),
-            peers: Peers::default(),
+            known_peers_only: KnownPeersOnly::new(peers.clone(), config.known_peers_only),
+            peers,
             policy: LinkPolicy {
-                legacy: config.legacy_peers,
+                legacy: config.legacy_peers.into(),
                 unix_secs: unix_time_secs,
                 handshakes: Handshakes::default(),
             },
         }
     }
 
+    /// Takes over with whom there may be links from here on, and whether they may be plain: what
+    /// [`LinkConfig::with_policy_of`] does. Links that are open stay.
+    pub fn reload(&self, config: LinkConfig) {
+        if config.legacy_peers != self.policy.legacy.now() {
+            warn_of_plain_links(config.legacy_peers);
+        }
+        self.policy.legacy.set(config.legacy_peers);
+        self.known_peers_only.set(config.known_peers_only);
+    }
+
     /// What makes links at the port for packets.
     #[must_use]
     pub fn node_acceptor(&self) -> Acceptor {
-        let known = self.config.known_peers_only.then(|| self.peers.clone());
+        let known = Some(self.known_peers_only.clone());
         Acceptor::for_nodes(&self.identity, self.policy.clone(), known)
     }
 
@@ -179,6 +197,15 @@ impl Links {
     #[must_use]
     pub fn neighbours(&self, directory: Directory) -> Neighbours {
         Neighbours::new(directory, self.peers.clone())
+    }
+}
+
+fn warn_of_plain_links(switch: LegacyPeers) {
+    if switch.check(unix_time_secs()).is_ok() {
+        tracing::warn!(
+            legacy_peers = %switch,
+            "links with 0.11 programs are in clear: whoever watches them can read them"
+        );
     }
 }
 

@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -104,6 +105,38 @@ impl fmt::Display for LegacyPeers {
     }
 }
 
+/// The switch of a running program, which its operator may turn; clones are the same switch.
+#[derive(Debug, Clone, Default)]
+pub struct LegacySwitch(Arc<RwLock<LegacyPeers>>);
+
+impl LegacySwitch {
+    /// As [`LegacyPeers::check`], with the switch as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`LegacyDenied`] tells why not.
+    pub fn check(&self, unix_secs: u64) -> Result<(), LegacyDenied> {
+        self.now().check(unix_secs)
+    }
+
+    /// How the switch stands.
+    #[must_use]
+    pub fn now(&self) -> LegacyPeers {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Turns the switch, for links that are made from here on.
+    pub fn set(&self, to: LegacyPeers) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+}
+
+impl From<LegacyPeers> for LegacySwitch {
+    fn from(peers: LegacyPeers) -> Self {
+        Self(Arc::new(RwLock::new(peers)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +173,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn clones_are_the_same_switch() {
+        let switch = LegacySwitch::from(LegacyPeers::Allow);
+        let clone = switch.clone();
+        assert_eq!(clone.check(0), Ok(()));
+        switch.set(LegacyPeers::Deny);
+        assert_eq!(clone.check(0), Err(LegacyDenied::Denied));
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::validator::Topology;
@@ -96,6 +97,39 @@ impl Peers {
     /// Cancel-safe: a wish that nobody has heard yet stays.
     pub async fn wanted(&self) {
         self.0.wanted.notified().await;
+    }
+}
+
+/// Whether only nodes of the topology may dial, which may change while a node runs; clones are the
+/// same rule.
+#[derive(Debug, Clone)]
+pub struct KnownPeersOnly {
+    peers: Peers,
+    is_on: Arc<AtomicBool>,
+}
+
+impl KnownPeersOnly {
+    /// With `is_on`, the nodes that `peers` knows are let in, otherwise all.
+    #[must_use]
+    pub fn new(peers: Peers, is_on: bool) -> Self {
+        let is_on = Arc::new(AtomicBool::new(is_on));
+        Self { peers, is_on }
+    }
+
+    /// Changes the rule, for links that are made from here on.
+    pub fn set(&self, is_on: bool) {
+        self.is_on.store(is_on, Ordering::Relaxed);
+    }
+
+    /// Whether the node of that name may dial. One that may not may have just joined: the next
+    /// topology is asked for, and it will try again.
+    #[must_use]
+    pub fn lets_in(&self, identity: &IdentityPublicKey) -> bool {
+        let is_welcome = !self.is_on.load(Ordering::Relaxed) || self.peers.knows(identity);
+        if !is_welcome {
+            self.peers.want();
+        }
+        is_welcome
     }
 }
 

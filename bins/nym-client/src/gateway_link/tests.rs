@@ -323,7 +323,7 @@ async fn a_gateway_without_a_sign_of_life_is_left_and_one_that_answers_pings_is_
 async fn the_link_is_encrypted_whatever_the_configured_url_and_the_topology_say() {
     let gateway = Gateway::open().await;
     let policy = LinkPolicy {
-        legacy: LegacyPeers::Deny,
+        legacy: LegacyPeers::Deny.into(),
         unix_secs: unix_time_secs,
         handshakes: Handshakes::default(),
     };

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
-use crate::legacy::LegacyPeers;
-use crate::peers::Peers;
+use crate::legacy::LegacySwitch;
+use crate::peers::KnownPeersOnly;
 use crate::stream::Stream;
 use crate::tls::config::{accepting_clients, accepting_nodes};
 use crate::tls::handshakes::{Handshakes, LinkRefusal, Side};
@@ -41,7 +41,7 @@ const TLS_IS_REQUIRED: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\n\
 #[derive(Debug, Clone)]
 pub struct LinkPolicy {
     /// Whether plain 0.11 peers are let in.
-    pub legacy: LegacyPeers,
+    pub legacy: LegacySwitch,
     /// The time, in seconds since 1970, which ends the switch above.
     pub unix_secs: fn() -> u64,
     /// Where results are counted.
@@ -74,10 +74,10 @@ enum Peer {
 }
 
 impl Acceptor {
-    /// For the port of other nodes, which prove their identity keys. With `known`, only those in
-    /// the topology are let in.
+    /// For the port of other nodes, which prove their identity keys. With `known`, only those that
+    /// the rule lets in.
     #[must_use]
-    pub fn for_nodes(own: &TlsIdentity, policy: LinkPolicy, known: Option<Peers>) -> Self {
+    pub fn for_nodes(own: &TlsIdentity, policy: LinkPolicy, known: Option<KnownPeersOnly>) -> Self {
         Self(Arc::new(Port {
             policy,
             raw_keys: accepting_nodes(own, KeyIsKnown(known)),

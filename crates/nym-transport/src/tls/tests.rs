@@ -19,7 +19,8 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::connections::{Connections, ConnectionsConfig};
 use crate::frames::{FrameReader, ReadTimeouts};
-use crate::peers::Peers;
+use crate::legacy::LegacyPeers;
+use crate::peers::{KnownPeersOnly, Peers};
 use crate::stream::Stream;
 use crate::websocket::{DialError, WebSocket, WebSocketLimits};
 
@@ -42,7 +43,7 @@ fn now() -> u64 {
 
 fn policy(legacy: &str) -> LinkPolicy {
     LinkPolicy {
-        legacy: legacy.parse().unwrap(),
+        legacy: legacy.parse::<LegacyPeers>().unwrap().into(),
         unix_secs: now,
         handshakes: Handshakes::default(),
     }
@@ -97,7 +98,7 @@ async fn nodes_prove_their_keys_to_each_other_with_the_one_group_and_suite() {
     let port = Port::new(Acceptor::for_nodes(
         &identity(1),
         policy.clone(),
-        Some(known),
+        Some(KnownPeersOnly::new(known, true)),
     ))
     .await;
     let dialled = async {
@@ -139,7 +140,14 @@ async fn a_node_that_dials_somebody_else_than_expected_hangs_up() {
 
 #[tokio::test]
 async fn a_node_that_is_in_no_topology_is_refused_where_that_is_asked_for() {
-    for (known, is_refused) in [(None, false), (Some(Peers::default()), true)] {
+    let rule = KnownPeersOnly::new(Peers::default(), true);
+    let off = rule.clone();
+    for (known, is_refused) in [
+        (None, false),
+        (Some(rule), true),
+        (Some(off.clone()), false),
+    ] {
+        off.set(is_refused);
         let port = Port::new(Acceptor::for_nodes(&identity(1), policy("deny"), known)).await;
         let dialled = async {
             let expected = Expected::OneOf(vec![key(1)]);

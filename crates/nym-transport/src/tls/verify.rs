@@ -13,7 +13,7 @@ use rustls::{
     PeerIncompatible, SignatureScheme,
 };
 
-use crate::peers::Peers;
+use crate::peers::KnownPeersOnly;
 use crate::tls::config::signature_algorithms;
 use crate::tls::identity::from_spki;
 
@@ -36,9 +36,9 @@ pub enum Expected {
 #[derive(Debug)]
 pub(super) struct KeyIsExpected(pub(super) Expected);
 
-/// Takes a peer with a key that is in the topology, or with any: the accepting side learns who
+/// Takes a peer with a key that the rule lets in, or with any: the accepting side learns who
 /// dialled.
-pub(super) struct KeyIsKnown(pub(super) Option<Peers>);
+pub(super) struct KeyIsKnown(pub(super) Option<KnownPeersOnly>);
 
 impl fmt::Debug for KeyIsKnown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,11 +109,7 @@ impl ClientCertVerifier for KeyIsKnown {
     ) -> Result<ClientCertVerified, Error> {
         let key = from_spki(end_entity).ok_or_else(unexpected_key)?;
         match &self.0 {
-            // It may have just joined; it will try again.
-            Some(peers) if !peers.knows(&key) => {
-                peers.want();
-                Err(unexpected_key())
-            }
+            Some(rule) if !rule.lets_in(&key) => Err(unexpected_key()),
             _ => Ok(ClientCertVerified::assertion()),
         }
     }
