@@ -96,6 +96,15 @@ impl Failure {
         self
     }
 
+    /// [`advice`](Self::advice), if there is some.
+    #[must_use]
+    pub fn advise(self, what_to_do: Option<&str>) -> Self {
+        match what_to_do {
+            Some(what_to_do) => self.advice(what_to_do),
+            None => self,
+        }
+    }
+
     /// The same failure with another exit status.
     #[must_use]
     pub fn with_code(mut self, code: ExitCode) -> Self {

@@ -144,6 +144,23 @@ pub enum KeyFileError {
     },
 }
 
+impl KeyFileError {
+    /// What to do about it, where its text does not say so.
+    #[must_use]
+    pub const fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Read { .. } => {
+                Some("let the user who runs the program read it, or restore it from a copy")
+            }
+            Self::Invalid { .. } | Self::Length { .. } | Self::TooLong { .. } => Some(
+                "restore it from a copy; without one, move all keys away, and `init` makes others",
+            ),
+            Self::Write { .. } => Some("see whether its directory has room and may be written to"),
+        }
+    }
+}
+
 /// The PEM text of `key` under `tag`, lines ended by `CR LF`.
 ///
 /// The text of a private key is as secret as the key: wrap it in [`Zeroizing`].

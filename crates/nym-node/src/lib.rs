@@ -27,6 +27,7 @@
 //! | [`http`] | answers `/stats`, `/description` and `/health` |
 //! | [`metrics`] | names the counters for Prometheus |
 //! | [`keys`] | reads and makes the node's key files |
+//! | [`setup`] | writes the files of a new node, and those of an old one anew |
 //!
 //! # Example
 //!
@@ -69,4 +70,5 @@ pub mod pipeline;
 pub mod processor;
 pub mod replay;
 pub mod replay_journal;
+pub mod setup;
 pub mod stats;
