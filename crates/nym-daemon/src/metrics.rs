@@ -92,13 +92,7 @@ impl Sheet<'_> {
         label: &'static str,
         values: &[(&'static str, u64)],
     ) -> fmt::Result {
-        let mut encoder = self.begin(name, help, MetricType::Counter)?;
-        for (label_value, value) in values {
-            encoder
-                .encode_family(&[(label, *label_value)])?
-                .encode_counter::<NoLabelSet, _, f64>(value, None)?;
-        }
-        Ok(())
+        self.family(name, help, MetricType::Counter, label, values)
     }
 
     /// A number that goes up and down.
@@ -123,13 +117,7 @@ impl Sheet<'_> {
         label: &'static str,
         values: &[(&'static str, u64)],
     ) -> fmt::Result {
-        let mut encoder = self.begin(name, help, MetricType::Gauge)?;
-        for (label_value, value) in values {
-            encoder
-                .encode_family(&[(label, *label_value)])?
-                .encode_gauge(value)?;
-        }
-        Ok(())
+        self.family(name, help, MetricType::Gauge, label, values)
     }
 
     /// How often something was how large.
@@ -140,6 +128,27 @@ impl Sheet<'_> {
     pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
         let encoder = self.begin(name, help, MetricType::Histogram)?;
         histogram.encode(encoder)
+    }
+
+    /// Counters or gauges, told apart by one label.
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        label: &'static str,
+        values: &[(&'static str, u64)],
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, kind)?;
+        for (label_value, value) in values {
+            let labels = [(label, *label_value)];
+            let mut encoder = encoder.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => encoder.encode_counter::<NoLabelSet, _, f64>(value, None)?,
+                _ => encoder.encode_gauge(value)?,
+            }
+        }
+        Ok(())
     }
 
     fn begin<'s>(
