@@ -6,10 +6,11 @@ mod reload;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
 use nym_daemon::logging::{self, LogControl, LogFormat};
+use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
 use nym_daemon::raise_open_files;
 use nym_daemon::reload::ReloadRequests;
 use nym_daemon::shutdown::Shutdown;
@@ -17,7 +18,7 @@ use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
 
 use crate::config::{Config, Overrides};
-use crate::init::{InitError, InitOptions, Initialised, init};
+use crate::init::{InitOptions, init};
 use crate::store::StoreError;
 use crate::{Gateway, GatewayError};
 
@@ -77,6 +78,14 @@ pub enum Command {
     /// See what waits for clients, beside a running gateway or without one
     #[command(subcommand)]
     Inbox(InboxCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  \
+        nym-gateway completions bash > /etc/bash_completion.d/nym-gateway")]
+    Completions(CompletionsArgs),
+    /// Print or write the man pages
+    #[command(after_help = "Example:\n  \
+        nym-gateway man --dir /usr/local/share/man/man1 && man nym-gateway-run")]
+    Man(ManArgs),
 }
 
 /// `config`.
@@ -196,6 +205,8 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Check(args)) => check(&args, &home),
         Command::Clients(command) => operator::clients(command, &home),
         Command::Inbox(InboxCommand::Stats(args)) => operator::inbox_stats(&args, &home),
+        Command::Completions(args) => manual::completions(Cli::command(), &args),
+        Command::Man(args) => manual::man(Cli::command(), &args),
     }
 }
 
@@ -207,41 +218,24 @@ fn set_up(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
         host: args.host,
         overrides,
     };
-    let Initialised {
-        config,
-        config_file,
-        identity,
-        sphinx_key,
-    } = init(&options).map_err(|error| explain_init(&error))?;
+    let gateway = init(&options).map_err(|error| error.explain())?;
+    let config = &gateway.config;
     let host = &config.announce_host;
     if host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) {
         tracing::warn!(%host, "nobody can reach the announced host; set it with --announce-host");
     }
     say(&format!(
-        "Configuration written: {}\n\
-         Identity key: {identity}\n\
-         Sphinx key: {}\n\
-         Host: {host}\n\
+        "{}Host: {host}\n\
          Mix port: {}\n\
          Clients port: {}\n\
          Location: {}\n\
          Version: {PROTOCOL_VERSION}\n",
-        config_file.display(),
-        public_key_to_base58(&sphinx_key),
+        gateway.report(),
         config.mix_port,
         config.clients_port,
         config.location,
     ));
     Ok(ExitCode::Success)
-}
-
-fn explain_init(error: &InitError) -> Failure {
-    let failure = Failure::from_error(error);
-    match error {
-        InitError::Config(_) => failure.with_code(ExitCode::Usage),
-        InitError::Home(_) => failure.advice("choose a directory with --home"),
-        InitError::Keys(_) => failure,
-    }
 }
 
 fn check(args: &CheckArgs, home: &Home) -> Result<ExitCode, Failure> {
@@ -294,7 +288,7 @@ async fn serve(args: RunArgs, home: &Home, logs: LogControl) -> Result<ExitCode,
     // Reloading takes something over at once or not at all, so it can be dropped at any time.
     tokio::select! {
         ended = gateway.run(shutdown.token()) => ended.map_err(|error| explain(&error))?,
-        () = reloader.run(reload_requests) => {}
+        () = reload_requests.serve(|| reloader.reload()) => {}
     }
     Ok(shutdown.exit_code())
 }
@@ -323,6 +317,7 @@ fn explain(error: &GatewayError) -> Failure {
         GatewayError::Bind { .. } => {
             failure.advice("choose others with --host, --mix-port, --clients-port and --http-api")
         }
+        GatewayError::Keys(error) => failure.advise(error.advice()),
         GatewayError::ReplayJournal(error) => failure.advice(error.advice()),
         GatewayError::WebCertificate(_) => {
             failure.advice("check `certificate_file` and `private_key_file` in `[web]`")
@@ -358,8 +353,6 @@ fn existing(home: &Home, id: &Id) -> Result<ProgramHome, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

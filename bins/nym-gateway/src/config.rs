@@ -111,12 +111,31 @@ pub struct Config {
 }
 
 impl Config {
+    /// The same with something else that can change while the gateway runs.
+    #[must_use]
+    pub fn with(self, reloadable: Reloadable) -> Self {
+        let Reloadable {
+            client_limits,
+            held_memory_max,
+            link_config,
+            quotas,
+        } = reloadable;
+        Self {
+            client_limits,
+            held_memory_max,
+            link_config: self.link_config.with_policy_of(link_config),
+            quotas,
+            ..self
+        }
+    }
+
     /// What can change while the gateway runs.
     #[must_use]
     pub const fn reloadable(&self) -> Reloadable {
         Reloadable {
             client_limits: self.client_limits,
             held_memory_max: self.held_memory_max,
+            link_config: self.link_config,
             quotas: self.quotas,
         }
     }

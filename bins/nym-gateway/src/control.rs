@@ -1,5 +1,6 @@
 //! What can change while a gateway runs.
 
+use nym_node::links::{LinkConfig, Links};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,8 @@ pub struct Reloadable {
     pub client_limits: ClientLimits,
     /// Bytes of memory for messages that wait for their clients' answers.
     pub held_memory_max: usize,
+    /// Of it, with whom there may be links and whether they may be plain. Links that are open stay.
+    pub link_config: LinkConfig,
     /// How much the gateway keeps for clients. What is stored already stays.
     pub quotas: Quotas,
 }
@@ -34,7 +37,13 @@ impl GatewayControl {
     }
 
     /// Hands changes to those whom they concern, until `stop` is cancelled.
-    pub(crate) async fn run(self, limits: LiveLimits, mailroom: Mailroom, stop: CancellationToken) {
+    pub(crate) async fn run(
+        self,
+        links: Links,
+        limits: LiveLimits,
+        mailroom: Mailroom,
+        stop: CancellationToken,
+    ) {
         let mut changes = self.0.subscribe();
         changes.mark_changed();
         // Cancel-safe: a change that was not seen is seen next time.
@@ -42,9 +51,11 @@ impl GatewayControl {
             let Reloadable {
                 client_limits,
                 held_memory_max,
+                link_config,
                 quotas,
             } = *changes.borrow_and_update();
             limits.set(client_limits);
+            links.reload(link_config);
             mailroom.desk.roster.set_held_memory_max(held_memory_max);
             if mailroom.store.set_quotas(quotas).await.is_err() {
                 return;

@@ -297,7 +297,12 @@ impl Gateway {
             Ok(())
         });
         let limits = LiveLimits::new(config.client_limits);
-        let changes = control.run(limits.clone(), mailroom.clone(), stop.clone());
+        let changes = control.run(
+            links.clone(),
+            limits.clone(),
+            mailroom.clone(),
+            stop.clone(),
+        );
         let late_acks = late_acks_task.run(stop.clone());
         let figures = Arc::clone(&desk).watch_store(mailroom.store.clone(), stop.clone());
         tasks.spawn(async move {

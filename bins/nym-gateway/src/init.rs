@@ -1,57 +1,18 @@
 //! The first start of a gateway: keys and a configuration file.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-
-use nym_daemon::config::{self, ConfigError};
-use nym_daemon::entropy;
-use nym_daemon::home::{Home, HomeError, Id, Kind};
-use nym_daemon::keys::KeyFileError;
-use nym_node::keys::{KeyPaths, NodeKeys};
-use nym_packet::keys::{IdentityPublicKey, PublicKey};
+use nym_daemon::config;
+use nym_daemon::home::Kind;
+use nym_node::setup;
 
 use crate::config::{Config, FileConfig, Overrides};
 
+pub use nym_node::setup::InitError;
+
 /// A gateway to set up.
-#[derive(Clone, Debug)]
-pub struct InitOptions {
-    /// Where the files of all programs are.
-    pub home: Home,
-    /// Name of the gateway.
-    pub id: Id,
-    /// Where it listens.
-    pub host: IpAddr,
-    /// What else the command line says.
-    pub overrides: Overrides,
-}
+pub type InitOptions = setup::InitOptions<Overrides>;
 
 /// A gateway that was set up.
-#[derive(Clone, Debug)]
-pub struct Initialised {
-    /// What the written file says.
-    pub config: Config,
-    /// Where it is.
-    pub config_file: PathBuf,
-    /// Who the gateway is.
-    pub identity: IdentityPublicKey,
-    /// The key that packets to it are built with.
-    pub sphinx_key: PublicKey,
-}
-
-/// Why a gateway could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InitError {
-    /// A value is not allowed, or the file cannot be written.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A directory cannot be made.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// A key file is wrong or cannot be written.
-    #[error(transparent)]
-    Keys(#[from] KeyFileError),
-}
+pub type Initialised = setup::Initialised<Config>;
 
 /// Makes keys unless there are some, and writes the configuration file anew. The database of an
 /// existing gateway is left alone.
@@ -71,19 +32,13 @@ pub fn init(options: &InitOptions) -> Result<Initialised, InitError> {
     let (config_file, text) = (files.config_file(), file.render());
     let config = Config::from_file(config::parse(&config_file, &text)?)?;
 
-    files.create()?;
-    let keys = NodeKeys::load_or_create(&KeyPaths::in_directory(&data), &mut entropy())?;
-    config::save_text(&config_file, &text)?;
-    Ok(Initialised {
-        config,
-        config_file,
-        identity: keys.identity.public_key(),
-        sphinx_key: keys.sphinx.public_key(),
-    })
+    Initialised::write(&files, config, &text)
 }
 
 #[cfg(test)]
 mod tests {
+    use nym_daemon::home::Home;
+
     use super::*;
 
     #[test]

@@ -3,18 +3,20 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use nym_daemon::config;
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
-use nym_daemon::logging::{self, LogFormat};
+use nym_daemon::logging::{self, LogControl, LogFormat};
+use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
+use nym_daemon::reload::{ReloadRequests, Reloaded};
 use nym_daemon::shutdown::Shutdown;
 use nym_node::keys::NodeKeys;
 use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
 
 use crate::config::{Config, FileConfig, Overrides};
-use crate::init::{InitError, InitOptions, Initialised, init};
+use crate::init::{InitOptions, init};
 use crate::{Mixnode, MixnodeError, description};
 
 /// Mix packets for a mixnet
@@ -27,7 +29,8 @@ use crate::{Mixnode, MixnodeError, description};
     version = nym_daemon::version!(),
     after_help = "Examples:\n  \
         nym-mixnode init --id one --host 203.0.113.7 --validators http://198.51.100.1:1317\n  \
-        nym-mixnode run --id one\n\n\
+        nym-mixnode run --id one --log-format json\n  \
+        nym-mixnode config check --id one\n\n\
         Exit status: 0 success, 1 failure, 2 usage or configuration, 130 interrupted"
 )]
 pub struct Cli {
@@ -51,6 +54,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// See whether the configuration makes sense
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Set what the node's page says about it, asking for each part
     Describe(IdArgs),
     /// Make keys and write a configuration; on an existing node, keep the keys
@@ -59,6 +65,21 @@ pub enum Command {
     Run(RunArgs),
     /// Print the signature of a text by the node's identity key, in base58
     Sign(SignArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  \
+        nym-mixnode completions bash > /etc/bash_completion.d/nym-mixnode")]
+    Completions(CompletionsArgs),
+    /// Print or write the man pages
+    #[command(after_help = "Example:\n  \
+        nym-mixnode man --dir /usr/local/share/man/man1 && man nym-mixnode-run")]
+    Man(ManArgs),
+}
+
+/// `config`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration as `run` does, and tell what is wrong with it
+    Check(IdArgs),
 }
 
 /// A node.
@@ -160,13 +181,16 @@ impl CommonArgs {
 /// # Errors
 /// A [`Failure`] to show to the person who typed it.
 pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
+    let logs = logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
     let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
     match cli.command {
         Command::Describe(args) => describe(&home, &args.id),
         Command::Init(args) => set_up(args, home),
-        Command::Run(args) => serve(args, &home).await,
+        Command::Run(args) => serve(args, &home, logs).await,
+        Command::Config(ConfigCommand::Check(args)) => check(&home, &args.id),
         Command::Sign(args) => sign(&home, &args),
+        Command::Completions(args) => manual::completions(Cli::command(), &args),
+        Command::Man(args) => manual::man(Cli::command(), &args),
     }
 }
 
@@ -178,33 +202,19 @@ fn set_up(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
         host: args.host,
         overrides,
     })
-    .map_err(|error| explain_init(&error))?;
-    if node
-        .config
-        .announce_host
-        .parse()
-        .is_ok_and(|ip: IpAddr| ip.is_unspecified())
-    {
-        let host = &node.config.announce_host;
+    .map_err(|error| error.explain())?;
+    let config = &node.config;
+    let host = &config.announce_host;
+    if host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) {
         tracing::warn!(%host, "nobody can reach the announced host; set it with --announce-host");
     }
-    let Initialised {
-        config,
-        config_file,
-        identity,
-        sphinx_key,
-    } = node;
     say(&format!(
-        "Configuration written: {}\n\
-         Identity key: {identity}\n\
-         Sphinx key: {}\n\
-         Host: {}\n\
+        "{}Host: {}\n\
          Mix port: {}\n\
          Verloc port: {}\n\
          HTTP API port: {}\n\
          Version: {PROTOCOL_VERSION}\n",
-        config_file.display(),
-        public_key_to_base58(&sphinx_key),
+        node.report(),
         config.announce_host,
         config.mix_port,
         config.verloc_port,
@@ -213,21 +223,28 @@ fn set_up(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Success)
 }
 
-fn explain_init(error: &InitError) -> Failure {
-    let failure = Failure::from_error(error);
-    match error {
-        InitError::Config(_) => failure.with_code(ExitCode::Usage),
-        InitError::Home(_) => failure.advice("choose a directory with --home"),
-        InitError::Keys(_) => failure,
-    }
+fn check(home: &Home, id: &Id) -> Result<ExitCode, Failure> {
+    let files = existing(home, id)?;
+    read(&files, &Overrides::default())?;
+    say(&format!("{} makes sense\n", files.config_file().display()));
+    Ok(ExitCode::Success)
 }
 
-async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
-    let files = existing(home, &args.id)?;
+/// What the files say and the command line changes: the configuration, and what is logged.
+fn read(files: &ProgramHome, overrides: &Overrides) -> Result<(Config, String), Failure> {
     let mut loaded = config::load::<FileConfig>(&files.config_file()).map_err(Failure::usage)?;
-    loaded.value.apply(&args.common.into_overrides(args.host));
-    let description = description::load(&description::path(&files)).map_err(Failure::usage)?;
+    loaded.value.apply(overrides);
+    let filter = loaded.value.logging.filter.clone();
+    let description = description::load(&description::path(files)).map_err(Failure::usage)?;
     let config = Config::from_file(loaded, description).map_err(Failure::usage)?;
+    Ok((config, filter))
+}
+
+async fn serve(args: RunArgs, home: &Home, logs: LogControl) -> Result<ExitCode, Failure> {
+    let files = existing(home, &args.id)?;
+    let overrides = args.common.into_overrides(args.host);
+    let (config, filter) = read(&files, &overrides)?;
+    logs.set_filter(&filter).map_err(Failure::usage)?;
     if !config.keys.exist() {
         let path = config.keys.private_identity.display();
         return Err(Failure::usage(format!("there is no key file {path}"))
@@ -235,7 +252,8 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
     }
 
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
-    let node = Mixnode::bind(config)
+    let reload_requests = ReloadRequests::on_signal().map_err(cannot("watch for signals"))?;
+    let node = Mixnode::bind(config.clone())
         .await
         .map_err(|error| explain(&error))?;
     let addresses = node.addresses();
@@ -249,9 +267,22 @@ async fn serve(args: RunArgs, home: &Home) -> Result<ExitCode, Failure> {
         addresses.mix,
         addresses.http,
     ));
-    node.run(shutdown.token())
-        .await
-        .map_err(|error| explain(&error))?;
+    let links = node.links();
+    let reload = || {
+        let (changed, filter) = read(&files, &overrides)?;
+        logs.set_filter(&filter).map_err(Failure::usage)?;
+        links.reload(changed.link_config);
+        let rest = Config {
+            link_config: changed.link_config.with_policy_of(config.link_config),
+            ..changed
+        };
+        Ok(Reloaded::when_the_rest_is_same(rest == config))
+    };
+    // Reloading takes something over at once or not at all, so it can be dropped at any time.
+    tokio::select! {
+        ended = node.run(shutdown.token()) => ended.map_err(|error| explain(&error))?,
+        () = reload_requests.serve(reload) => {}
+    }
     Ok(shutdown.exit_code())
 }
 
@@ -264,6 +295,7 @@ fn explain(error: &MixnodeError) -> Failure {
         MixnodeError::Bind { .. } => {
             failure.advice("choose others with --host, --mix-port and --http-api-port")
         }
+        MixnodeError::Keys(error) => failure.advise(error.advice()),
         MixnodeError::ReplayJournal(error) => failure.advice(error.advice()),
         _ => failure,
     }
@@ -300,8 +332,6 @@ fn existing(home: &Home, id: &Id) -> Result<ProgramHome, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

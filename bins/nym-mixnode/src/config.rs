@@ -42,7 +42,7 @@ pub const STATS_UPDATE_EVERY_DEFAULT: Duration = Duration::from_secs(30);
 pub const STATS_LOG_EVERY_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Everything a mix node needs to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The host that others reach this node by.
     pub announce_host: String,

@@ -185,6 +185,12 @@ impl Mixnode {
         })
     }
 
+    /// A handle to the rules by which the node makes links, which may change while it runs.
+    #[must_use]
+    pub fn links(&self) -> Links {
+        self.links.clone()
+    }
+
     /// Where the node listens.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {

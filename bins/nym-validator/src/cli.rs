@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind};
-use nym_daemon::logging::{self, LogFormat};
+use nym_daemon::logging::{self, LogControl, LogFormat};
+use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
+use nym_daemon::reload::{ReloadRequests, Reloaded};
 use nym_daemon::shutdown::Shutdown;
 
 use crate::config::{self, BOND_TTL_MIN, Config, EXAMPLE, Overrides};
@@ -68,6 +70,14 @@ pub enum Command {
     Run(RunArgs),
     /// Take a bonded node off the list
     Unbond(UnbondArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  \
+        nym-validator completions bash > /etc/bash_completion.d/nym-validator")]
+    Completions(CompletionsArgs),
+    /// Print or write the man pages
+    #[command(after_help = "Example:\n  \
+        nym-validator man --dir /usr/local/share/man/man1 && man nym-validator-run")]
+    Man(ManArgs),
 }
 
 /// `run`. What is given here wins over the configuration file.
@@ -99,13 +109,13 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    fn into_config(self, home: &Home) -> Result<Config, Failure> {
+    fn config(&self, home: &Home) -> Result<Config, Failure> {
         let files = home.program(Kind::Validator, &self.id);
         let overrides = Overrides {
             listen: self.listen,
             rest_port: self.rest_port,
             api_port: self.api_port,
-            data_dir: self.data_dir,
+            data_dir: self.data_dir.clone(),
             bond_ttl: self.bond_ttl,
         };
         config::load(&files, overrides).map_err(Failure::usage)
@@ -127,16 +137,23 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::Success)
         }
         Command::Run(args) => {
-            logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
-            serve(args.into_config(&home()?)?).await
+            let logs =
+                logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
+            serve(&args, &home()?, &logs).await
         }
         Command::Unbond(args) => operator::unbond(&args, &home()?),
+        Command::Completions(args) => manual::completions(Cli::command(), &args),
+        Command::Man(args) => manual::man(Cli::command(), &args),
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, Failure> {
+async fn serve(args: &RunArgs, home: &Home, logs: &LogControl) -> Result<ExitCode, Failure> {
+    let config = args.config(home)?;
+    logs.set_filter(&config.log_filter)
+        .map_err(Failure::usage)?;
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
-    let validator = Validator::bind(config)
+    let reload_requests = ReloadRequests::on_signal().map_err(cannot("watch for signals"))?;
+    let validator = Validator::bind(config.clone())
         .await
         .map_err(|error| failure(&error))?;
     let addresses = validator.addresses();
@@ -145,10 +162,25 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
          http://{}\n",
         addresses.rest, addresses.api
     ));
-    validator
-        .run(shutdown.token())
-        .await
-        .map_err(|error| failure(&error))?;
+    let control = validator.control();
+    let reload = || {
+        let changed = args.config(home)?;
+        logs.set_filter(&changed.log_filter)
+            .map_err(Failure::usage)?;
+        control.reload(changed.reloadable());
+        let rest = Config {
+            bond_ttl: config.bond_ttl,
+            log_filter: config.log_filter.clone(),
+            node_count_max: config.node_count_max,
+            ..changed
+        };
+        Ok(Reloaded::when_the_rest_is_same(rest == config))
+    };
+    // Reloading takes something over at once or not at all, so it can be dropped at any time.
+    tokio::select! {
+        ended = validator.run(shutdown.token()) => ended.map_err(|error| failure(&error))?,
+        () = reload_requests.serve(reload) => {}
+    }
     Ok(shutdown.exit_code())
 }
 
@@ -180,8 +212,6 @@ fn parse_bond_ttl(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
-
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
@@ -198,7 +228,7 @@ mod tests {
         let Command::Run(args) = cli.command else {
             panic!("that was `run`")
         };
-        let config = args.into_config(&home).unwrap();
+        let config = args.config(&home).unwrap();
         assert_eq!((config.rest_port, config.api_port), (7, 6));
         assert_eq!(config.data_dir, files.data_dir());
     }

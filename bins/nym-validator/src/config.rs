@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, load as load_file};
 use nym_daemon::home::ProgramHome;
+use nym_daemon::logging::DEFAULT_FILTER;
 use nym_daemon::metrics::PUBLIC_REFRESH;
 use serde::Deserialize;
 
@@ -50,6 +51,9 @@ pub const EXAMPLE: &str = "\
 
 # Nodes kept at most; further ones are refused.
 #node_count_max = 20000
+
+# What is logged: \"info\", or \"warn,nym_validator=debug\". --log and RUST_LOG win.
+#log_filter = \"info\"
 ";
 
 /// What a validator needs to know.
@@ -66,6 +70,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Nodes that were silent for so long are removed.
     pub bond_ttl: Duration,
+    /// What is logged, unless a flag or the environment says otherwise.
+    pub log_filter: String,
     /// Nodes kept at most.
     pub node_count_max: u32,
     /// For so long the page `/metrics` shows the same numbers.
@@ -73,6 +79,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// What can change while the validator runs.
+    #[must_use]
+    pub const fn reloadable(&self) -> Reloadable {
+        Reloadable {
+            bond_ttl: self.bond_ttl,
+            node_count_max: self.node_count_max,
+        }
+    }
+
     /// The defaults, with the nodes stored in `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -81,10 +96,20 @@ impl Config {
             api_port: API_PORT_DEFAULT,
             data_dir: data_dir.into(),
             bond_ttl: BOND_TTL_DEFAULT,
+            log_filter: DEFAULT_FILTER.to_owned(),
             node_count_max: NODE_COUNT_MAX_DEFAULT,
             metrics_refresh: PUBLIC_REFRESH,
         }
     }
+}
+
+/// The part of a [`Config`] that can change while the validator runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reloadable {
+    /// Nodes that were silent for so long are removed.
+    pub bond_ttl: Duration,
+    /// Nodes kept at most. Those that are listed stay.
+    pub node_count_max: u32,
 }
 
 /// What flags say; each wins over the file.
@@ -112,6 +137,7 @@ struct Raw {
     data_dir: Option<PathBuf>,
     bond_ttl: Option<HumanDuration>,
     node_count_max: Option<u32>,
+    log_filter: Option<String>,
 }
 
 /// The configuration of the validator that lives in `files`. A missing file says nothing.
@@ -148,6 +174,7 @@ fn apply(config: &mut Config, file: Loaded<Raw>) -> Result<(), ConfigError> {
         data_dir,
         bond_ttl,
         node_count_max,
+        log_filter,
     } = file.value;
     if let Some(ttl) = bond_ttl.filter(|ttl| ttl.get() < BOND_TTL_MIN) {
         let allowed = format!("{} or more", HumanDuration(BOND_TTL_MIN));
@@ -162,6 +189,7 @@ fn apply(config: &mut Config, file: Loaded<Raw>) -> Result<(), ConfigError> {
     replace(&mut config.data_dir, data_dir);
     replace(&mut config.bond_ttl, bond_ttl.map(HumanDuration::get));
     replace(&mut config.node_count_max, node_count_max);
+    replace(&mut config.log_filter, log_filter);
     Ok(())
 }
 
@@ -203,7 +231,7 @@ mod tests {
             uncommented.push_str(line.trim_start_matches('#'));
             uncommented.push('\n');
         }
-        assert_eq!(uncommented.matches(" = ").count(), 6, "a key is missing");
+        assert_eq!(uncommented.matches(" = ").count(), 7, "a key is missing");
         assert_eq!(load_text(&uncommented).unwrap(), Config::new(data_dir));
     }
 
@@ -213,7 +241,8 @@ mod tests {
             (
                 "rest_prot = 1",
                 "config.toml line 1: unknown key `rest_prot`; did you mean `rest_port`? allowed \
-                 here: `listen`, `rest_port`, `api_port`, `data_dir`, `bond_ttl`, `node_count_max`",
+                 here: `listen`, `rest_port`, `api_port`, `data_dir`, `bond_ttl`, `node_count_max`, \
+                 `log_filter`",
             ),
             (
                 "\nbond_ttl = \"119s\"",

@@ -76,6 +76,7 @@ use nym_daemon::home::{HomeError, create_private_dir};
 use nym_daemon::http::{HttpLimits, HttpServer};
 use nym_daemon::metrics::Metrics;
 use nym_daemon::pages::{self, Readiness};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +85,7 @@ use crate::registry::SqliteRegistry;
 use crate::service::Service;
 use crate::store::Store;
 
-pub use crate::config::Config;
+pub use crate::config::{Config, Reloadable};
 
 /// The file in the data directory that holds the nodes.
 pub const REGISTRY_FILE: &str = "registry.sqlite";
@@ -137,13 +138,24 @@ pub struct Addresses {
     pub api: SocketAddr,
 }
 
+/// A handle to a validator that is, or will be, running.
+#[derive(Debug, Clone)]
+pub struct ValidatorControl(watch::Sender<Reloadable>);
+
+impl ValidatorControl {
+    /// Changes what can be changed. A validator that has stopped does not mind.
+    pub fn reload(&self, to: Reloadable) {
+        self.0.send_replace(to);
+    }
+}
+
 /// A validator whose ports are bound and whose nodes are loaded.
 #[derive(Debug)]
 pub struct Validator {
     servers: Vec<HttpServer>,
     addresses: Addresses,
     store: Arc<Store>,
-    bond_ttl: Duration,
+    control: ValidatorControl,
     metrics_refresh: Duration,
 }
 
@@ -173,9 +185,15 @@ impl Validator {
             servers,
             addresses,
             store: Arc::new(Store::new(registry)),
-            bond_ttl: config.bond_ttl,
+            control: ValidatorControl(watch::Sender::new(config.reloadable())),
             metrics_refresh: config.metrics_refresh,
         })
+    }
+
+    /// A handle to change what can change while the validator runs.
+    #[must_use]
+    pub fn control(&self) -> ValidatorControl {
+        self.control.clone()
     }
 
     /// The addresses it listens on.
@@ -205,7 +223,9 @@ impl Validator {
             tasks.spawn(server.run(router.clone(), stop.clone()));
         }
         service.count_nodes().await;
-        tasks.spawn(sweep(service, self.bond_ttl, stop.clone()));
+        let reloadable = self.control.0.subscribe();
+        tasks.spawn(sweep(service.clone(), reloadable.clone(), stop.clone()));
+        tasks.spawn(bound_nodes(service, reloadable, stop.clone()));
         let drain = readiness
             .clone()
             .drain(shutdown, Duration::ZERO, stop.clone());
@@ -246,8 +266,27 @@ async fn listen(address: SocketAddr) -> Result<HttpServer, ValidatorError> {
         .map_err(|source| ValidatorError::Bind { address, source })
 }
 
+/// Takes over how many nodes may be listed when that changes.
+async fn bound_nodes(
+    service: Service,
+    mut reloadable: watch::Receiver<Reloadable>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    // Cancel-safe: a change that was not seen is seen next time.
+    while let Some(Ok(())) = stop.run_until_cancelled(reloadable.changed()).await {
+        let count = reloadable.borrow_and_update().node_count_max;
+        service.store.set_node_count_max(count).await;
+    }
+    Ok(())
+}
+
 /// Removes silent nodes from time to time.
-async fn sweep(service: Service, bond_ttl: Duration, stop: CancellationToken) -> io::Result<()> {
+async fn sweep(
+    service: Service,
+    reloadable: watch::Receiver<Reloadable>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let bond_ttl = reloadable.borrow().bond_ttl;
     let first = tokio::time::Instant::now() + RESTART_GRACE.min(bond_ttl);
     let period = SWEEP_INTERVAL
         .min(bond_ttl / 4)
@@ -255,6 +294,7 @@ async fn sweep(service: Service, bond_ttl: Duration, stop: CancellationToken) ->
     let mut ticks = interval_at(first, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let bond_ttl = reloadable.borrow().bond_ttl;
         let oldest = unix_time_secs().saturating_sub(bond_ttl.as_secs());
         match service.store.remove_silent_since(oldest).await {
             Ok(0) => {}

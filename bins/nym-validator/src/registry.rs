@@ -162,6 +162,11 @@ impl SqliteRegistry {
         Ok(std::mem::replace(&mut self.data_version, now) != now)
     }
 
+    /// From here on no more nodes are taken than these. Those that are there stay.
+    pub const fn set_node_count_max(&mut self, to: u32) {
+        self.node_count_max = to;
+    }
+
     /// Nodes of one kind, with their layers, sorted by identity.
     fn nodes<N: DeserializeOwned>(&self, condition: &str) -> Result<Vec<Row<N>>, StorageError> {
         let sql = format!(

@@ -62,6 +62,11 @@ impl Store {
         .await
     }
 
+    pub(crate) async fn set_node_count_max(&self, to: u32) {
+        self.with(move |inner| inner.registry.set_node_count_max(to))
+            .await;
+    }
+
     pub(crate) async fn remove_silent_since(&self, timestamp: u64) -> Result<usize, StorageError> {
         self.with(move |inner| {
             let count = inner.registry.remove_silent_since(timestamp)?;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 struct Running {
     addresses: Addresses,
+    control: ValidatorControl,
     shutdown: CancellationToken,
     tasks: JoinSet<Result<(), ValidatorError>>,
     dir: tempfile::TempDir,
@@ -33,11 +34,13 @@ impl Running {
             ..Config::new(dir.path().join("data"))
         };
         let validator = Validator::bind(change(config)).await.unwrap();
-        let (addresses, shutdown) = (validator.addresses(), CancellationToken::new());
+        let (addresses, control) = (validator.addresses(), validator.control());
+        let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(validator.run(shutdown.clone()));
         Self {
             addresses,
+            control,
             shutdown,
             tasks,
             dir,
@@ -454,6 +457,30 @@ async fn what_an_operator_bonds_is_in_the_next_answer_and_0_11_programs_can_read
 async fn listed(validator: &Running) -> Vec<(String, u16)> {
     let (_, list) = validator.get("//v1/mixnodes").await;
     strict::mixnodes(&list).unwrap()
+}
+
+#[tokio::test]
+async fn number_of_nodes_may_change_while_the_validator_runs() {
+    let mut reloadable = Config::new("").reloadable();
+    reloadable.node_count_max = 1;
+    let few = |config| Config {
+        node_count_max: 1,
+        ..config
+    };
+    let validator = Running::start_in(tempfile::tempdir().unwrap(), few).await;
+    let announce = async |seed| {
+        let announcement = mixnode_announcement(seed, "10.0.0.1", unix_time_secs());
+        validator.announce(&announcement).await.0
+    };
+    assert_eq!(announce(1).await, StatusCode::OK);
+    assert_ne!(announce(2).await, StatusCode::OK);
+    reloadable.node_count_max = 2;
+    validator.control.reload(reloadable);
+    // A test that waits in vain is ended by its runner.
+    while announce(2).await != StatusCode::OK {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_ne!(announce(3).await, StatusCode::OK);
 }
 
 #[tokio::test]

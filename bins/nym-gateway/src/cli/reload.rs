@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nym_daemon::config;
 use nym_daemon::exit::Failure;
 use nym_daemon::logging::LogControl;
-use nym_daemon::reload::ReloadRequests;
+use nym_daemon::reload::Reloaded;
 
 use crate::GatewayControl;
 use crate::config::{Config, FileConfig, Overrides};
@@ -19,7 +19,7 @@ pub(super) fn read(file: &Path, overrides: &Overrides) -> Result<(Config, String
     Ok((config, filter))
 }
 
-/// Takes over a changed configuration when somebody asks for it.
+/// Takes over a changed configuration.
 pub(super) struct Reloader {
     pub(super) file: PathBuf,
     pub(super) overrides: Overrides,
@@ -30,44 +30,13 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Does so for ever.
-    pub(super) async fn run(self, mut requests: ReloadRequests) {
-        loop {
-            requests.next().await;
-            match self.reload() {
-                Ok(config) if self.needs_restart(&config) => tracing::warn!(
-                    "configuration reloaded; some of what has changed needs a restart"
-                ),
-                Ok(_) => tracing::info!("configuration reloaded"),
-                Err(failure) => tracing::error!(
-                    error = failure.what(),
-                    "configuration not reloaded, the old one stays in use"
-                ),
-            }
-        }
-    }
-
-    fn reload(&self) -> Result<Config, Failure> {
+    pub(super) fn reload(&self) -> Result<Reloaded, Failure> {
         let (config, filter) = read(&self.file, &self.overrides)?;
         self.logs.set_filter(&filter).map_err(Failure::usage)?;
-        self.control.reload(config.reloadable());
-        Ok(config)
-    }
-
-    /// Whether anything has changed that cannot be taken over.
-    fn needs_restart(&self, config: &Config) -> bool {
-        let Config {
-            client_limits,
-            held_memory_max,
-            quotas,
-            ..
-        } = self.started_with;
-        let unchanged = Config {
-            client_limits,
-            held_memory_max,
-            quotas,
-            ..config.clone()
-        };
-        unchanged != self.started_with
+        let reloadable = config.reloadable();
+        self.control.reload(reloadable);
+        let rest = config.with(self.started_with.reloadable());
+        let is_same = rest == self.started_with;
+        Ok(Reloaded::when_the_rest_is_same(is_same))
     }
 }

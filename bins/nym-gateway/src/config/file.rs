@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
-use nym_daemon::logging::DEFAULT_FILTER;
+use nym_daemon::logging::LoggingSection;
 use nym_node::keys::KeyPaths;
 use nym_node::links::LinksSection;
 use nym_node::replay::ReplayLimits;
@@ -124,25 +124,6 @@ pub struct ClientsSection {
 pub struct WebSection {
     pub certificate_file: PathBuf,
     pub private_key_file: PathBuf,
-}
-
-/// Section `logging`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-#[expect(
-    missing_docs,
-    reason = "`COMMENTS` documents the keys, for the file and for readers"
-)]
-pub struct LoggingSection {
-    pub filter: String,
-}
-
-impl Default for LoggingSection {
-    fn default() -> Self {
-        Self {
-            filter: DEFAULT_FILTER.to_owned(),
-        }
-    }
 }
 
 /// Section `debug`.
@@ -525,10 +506,7 @@ const COMMENTS: &[(&str, &str)] = &[
         "drain_delay",
         "Time between the first word of a stop, on the page /ready, and the stop itself.",
     ),
-    (
-        "filter",
-        "What is logged: \"info\", or \"warn,nym_transport=debug\". --log and RUST_LOG win.",
-    ),
+    ("filter", LoggingSection::COMMENT),
     ("clients", "Registered clients at most."),
     (
         "held_bytes",

@@ -5,7 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nym_gateway::Config;
+use nym_transport::legacy::LegacyPeers;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::network::{Client, LastMixNode, NextHop, Running, message, soon};
@@ -224,6 +226,27 @@ async fn configuration_is_reloaded_and_one_with_an_error_is_not() {
 
     process.signal("-TERM");
     process.wait_for("stopping").await;
+}
+
+#[tokio::test]
+async fn rules_of_links_change_while_links_stay() {
+    let gateway = Running::start().await;
+    let mut stays = Wire::open(&gateway.contact).await;
+    let mut changed = gateway.reloadable;
+    changed.link_config.legacy_peers = LegacyPeers::Deny;
+    gateway.control.reload(changed);
+    let refused = "nym_node_handshakes_accepted_total{result=\"legacy_denied\"}";
+    let is_refused = async {
+        while gateway.metric(refused).await == 0 {
+            let mut plain = TcpStream::connect(gateway.contact.addresses.clients)
+                .await
+                .unwrap();
+            let _ = plain.write_all(b"GET ").await;
+        }
+    };
+    soon("plain links are refused", is_refused).await;
+    let malformed = Answer::Text("{\"type\":\"error\",\"message\":\"malformed request\"}".into());
+    assert_eq!(stays.ask("x").await, malformed);
 }
 
 #[tokio::test]

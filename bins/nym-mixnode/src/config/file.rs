@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
+use nym_daemon::logging::LoggingSection;
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
@@ -34,9 +35,9 @@ use super::{
 pub struct FileConfig {
     /// Who this node is and where it listens.
     pub mixnode: MixnodeSection,
-    /// Nothing so far.
+    /// What is logged.
     #[serde(default)]
-    pub logging: EmptySection,
+    pub logging: LoggingSection,
     /// Times and bounds that 0.11 programs know.
     #[serde(default)]
     pub debug: DebugSection,
@@ -79,11 +80,6 @@ pub struct MixnodeSection {
     #[serde(default)]
     pub nym_root_directory: String,
 }
-
-/// A section without keys.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct EmptySection {}
 
 /// Section `debug`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -236,7 +232,7 @@ impl FileConfig {
                 mixnet_contract_address: mixnet_contract_address(),
                 nym_root_directory: text(root),
             },
-            logging: EmptySection::default(),
+            logging: LoggingSection::default(),
             debug: DebugSection::default(),
             limits: LimitsSection::default(),
             links: LinksSection::default(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use nym_daemon::logging::LoggingSection;
 use nym_node::links::LinksSection;
 
 use super::file::{DebugSection, FileConfig, LimitsSection, MixnodeSection, VerlocSection};
@@ -12,6 +13,7 @@ impl FileConfig {
     pub fn render(&self) -> String {
         [
             render_mixnode(&self.mixnode),
+            render_logging(&self.logging),
             render_debug(&self.debug),
             render_limits(&self.limits),
             render_links(&self.links),
@@ -97,6 +99,11 @@ fn render_mixnode(node: &MixnodeSection) -> String {
         contract = quoted(&node.mixnet_contract_address),
         root = quoted(&node.nym_root_directory),
     )
+}
+
+fn render_logging(logging: &LoggingSection) -> String {
+    let (comment, filter) = (LoggingSection::COMMENT, quoted(&logging.filter));
+    format!("[logging]\n# {comment}\nfilter = {filter}\n")
 }
 
 fn render_debug(debug: &DebugSection) -> String {
