@@ -11,10 +11,13 @@ use nym_packet::frame::{Frame, PacketMode};
 use nym_packet::geometry::PacketSize;
 use nym_packet::mix_packet::MixPacket;
 use nym_transport::legacy::LegacyPeers;
+use nym_validator::Validator;
 use rusqlite::Connection;
 use sphinx::{Delay, Destination, Hop, NodeAddress, Version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::network::{COUNTS, Client, LastMixNode, NextHop, Running, Session, message, soon};
 use super::wire::Wire;
@@ -270,6 +273,29 @@ async fn links_to_next_hops_are_counted_as_they_come_and_go() {
     drop(next_hop);
     let lost = links("lost");
     gateway.until_metric(&lost, |count| count == 1).await;
+}
+
+#[tokio::test]
+async fn announcement_that_a_validator_took_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = nym_validator::Config {
+        rest_port: 0,
+        api_port: 0,
+        ..nym_validator::Config::new(directory.path())
+    };
+    let validator = Validator::bind(config).await.unwrap();
+    let url = format!("http://{}", validator.addresses().rest);
+    let announced = |config: &mut Config| config.validators = vec![url.parse().unwrap()];
+    let gateway = Running::start_with(announced).await;
+    assert_eq!(gateway.metric("nym_node_announced").await, 0);
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(validator.run(shutdown.clone()));
+    gateway
+        .until_metric("nym_node_announced", |is_known| is_known == 1)
+        .await;
+    shutdown.cancel();
+    tasks.join_next().await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
