@@ -20,7 +20,7 @@ use sphinx::{
     hazmat::{Multiples, MultiplesTogether, products},
 };
 
-const MEASUREMENTS: usize = 40_000;
+const MEASUREMENTS: usize = 160_000;
 
 fn main() {
     // `cargo test --benches` runs this too, to see that it works.
