@@ -469,7 +469,8 @@ async fn number_of_nodes_may_change_while_the_validator_runs() {
     };
     let validator = Running::start_in(tempfile::tempdir().unwrap(), few).await;
     let announce = async |seed| {
-        let announcement = mixnode_announcement(seed, "10.0.0.1", unix_time_secs());
+        let host = format!("10.0.0.{seed}");
+        let announcement = mixnode_announcement(seed, &host, unix_time_secs());
         validator.announce(&announcement).await.0
     };
     assert_eq!(announce(1).await, StatusCode::OK);
