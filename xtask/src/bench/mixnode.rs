@@ -34,7 +34,9 @@ pub(crate) fn bench(root: &Path) -> Result<(), String> {
     overload(&programs, Placement::Together)?;
     println!("The node on one processor, generator and sink on the others; {ROUNDS} rounds.");
     overload(&programs, Placement::Apart)?;
-    println!("Few packets, and many that wait; one run each.");
+    println!(
+        "Few packets, and many that wait; {ROUNDS} rounds at 20,000 a second, and one of the others."
+    );
     waiting(&programs)
 }
 
@@ -45,18 +47,24 @@ fn waiting(programs: &Programs) -> Result<(), String> {
     let count = WAITING.to_string();
     let crowded = [&delayed[..], &["--waiting", &count]].concat();
     let mut table = Table::default();
-    for (name, packets, rate, flags) in [
-        ("200 a second", 3000, 200.0, &delayed[..]),
-        ("20,000 a second", 200_000, 20_000.0, &delayed),
-        ("beside a million that wait", 200_000, 20_000.0, &crowded),
-    ] {
+    let mut load = |name, packets, rate, flags: &[&str]| {
         let report = programs.load(&node, packets, Some(rate), flags)?;
-        table.add(&format!("{name}, mean delay 50 ms"), Some(rate), &report)?;
-        if flags.len() > delayed.len() {
-            let taken = number(&report, "with_waiting")? - number(&report, "before")?;
-            table.waiting_len = Some(taken / f64::from(WAITING));
-        }
+        table.add(name, Some(rate), &report)?;
+        Ok::<_, String>(report)
+    };
+    load("200 a second, mean delay 50 ms", 3000, 200.0, &delayed)?;
+    for _ in 0..ROUNDS {
+        let name = "20,000 a second, mean delay 50 ms";
+        load(name, 200_000, 20_000.0, &delayed)?;
     }
+    let name = "the same beside a million that wait";
+    let report = load(name, 200_000, 20_000.0, &crowded)?;
+    // Those of the first round wait for longer than all rounds take.
+    for _ in 1..ROUNDS {
+        load(name, 200_000, 20_000.0, &delayed)?;
+    }
+    let taken = number(&report, "with_waiting")? - number(&report, "before")?;
+    table.waiting_len = Some(taken / f64::from(WAITING));
     drop(node);
     let node = programs.start(Placement::Together, &[("SPHINX_BACKEND", "portable")])?;
     let report = programs.load(&node, PACKETS, None, &["--connections", "8"])?;
