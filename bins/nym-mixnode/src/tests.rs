@@ -14,7 +14,7 @@ use super::*;
 use crate::config::Overrides;
 
 /// A validator that nobody listens at.
-const NO_VALIDATOR: &str = "http://127.0.0.1:9";
+const NO_VALIDATOR: &str = "http://127.0.0.9:9";
 
 fn config(data: &Path) -> Config {
     Config::on_loopback("one", data, vec![NO_VALIDATOR.parse().unwrap()])

@@ -225,7 +225,8 @@ async fn the_answer_to_a_registration_is_read_and_a_refusal_leaves_the_client_un
 async fn a_validator_that_is_not_there_is_named() {
     let home = tempfile::tempdir().unwrap();
     let mut options = Network::start().await.options(home.path());
-    options.overrides.validators = Some(vec!["http://127.0.0.1:9".to_owned()]);
+    // Nobody listens there, nor on the second port that is tried.
+    options.overrides.validators = Some(vec!["http://127.0.0.9:9".to_owned()]);
     let error = init(options).await.unwrap_err().to_string();
-    assert!(error.contains("http://127.0.0.1:9/"), "{error}");
+    assert!(error.contains("http://127.0.0.9:9/"), "{error}");
 }

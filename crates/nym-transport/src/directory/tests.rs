@@ -30,7 +30,8 @@ impl TestValidator {
     async fn start(
         answer: impl Fn(&str) -> (StatusCode, String) + Clone + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Not the usual address: a validator may run there at 8080, the second port that is tried.
+        let listener = TcpListener::bind("127.0.0.9:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap())
             .parse()
             .unwrap();
@@ -200,7 +201,7 @@ async fn the_error_names_every_url_and_its_reason() {
     let url = format!("{}/v1/mixnodes: the body is not a list", broken.url);
     assert!(error.contains(&url), "{error}");
     assert!(
-        error.contains("http://127.0.0.1:8080//v1/mixnodes: "),
+        error.contains("http://127.0.0.9:8080//v1/mixnodes: "),
         "{error}"
     );
 }
@@ -373,7 +374,7 @@ fn lists_are_looked_for_at_the_named_port_and_at_8080_once() {
 
 #[test]
 fn an_https_validator_is_refused_before_anybody_is_asked() {
-    let validators = ["http://127.0.0.1:1", "https://validator.example"];
+    let validators = ["http://127.0.0.9:1", "https://validator.example"];
     let validators = validators.map(|url| url.parse().unwrap()).to_vec();
     let error = Directory::new(validators, DirectoryLimits::default()).unwrap_err();
     assert_eq!(
