@@ -31,6 +31,7 @@ use crate::keys::OwnKeys;
 use crate::status::ClientStatus;
 use crate::store::{Store, StoreError, StoreHandle, StoreThread};
 use crate::topology_task::TopologyTask;
+use crate::traffic::TrafficThread;
 
 /// Under which addresses a client is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -133,16 +134,18 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// None so far.
+    /// [`ClientError::NoThread`].
     ///
     /// # Panics
     ///
     /// When a task panicked, with its panic.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
-        // Tasks end as well when one of them fails, so they have a token of their own.
+        // Tasks end as well when one of them fails, so they have a token of their own; and the
+        // traffic, which is on another thread, when this future is dropped.
         let stop = shutdown.child_token();
+        let _stopped_at_last = stop.clone().drop_guard();
         // The claim to the client ends after its last task.
-        let (mut tasks, store, _claim) = self.start(&stop);
+        let (mut tasks, store, _claim) = self.start(&stop)?;
         while let Some(ended) = tasks.join_next().await {
             stop.cancel();
             if let Err(error) = ended
@@ -157,7 +160,10 @@ impl Client {
         Ok(())
     }
 
-    fn start(self, stop: &CancellationToken) -> (JoinSet<()>, Option<StoreThread>, Instance) {
+    fn start(
+        self,
+        stop: &CancellationToken,
+    ) -> Result<(JoinSet<()>, Option<StoreThread>, Instance), ClientError> {
         let Self {
             config,
             identity,
@@ -228,10 +234,14 @@ impl Client {
             status,
             rng: entropy(),
         };
+        let traffic = TrafficThread::start(
+            engine_task.run(stop.clone()),
+            gateway_link.run(stop.clone()),
+        )
+        .map_err(ClientError::NoThread)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(engine_task.run(stop.clone()));
+        tasks.spawn(traffic.join());
         tasks.spawn(deliveries.run(stop.clone()));
-        tasks.spawn(gateway_link.run(stop.clone()));
         tasks.spawn(topology_task.run(stop.clone()));
         if let Some(apps) = apps {
             let recipient = addresses.recipient;
@@ -243,7 +253,7 @@ impl Client {
             };
             tasks.spawn(apps.run(context, status_seen, stop.clone()));
         }
-        (tasks, store_thread, instance)
+        Ok((tasks, store_thread, instance))
     }
 }
 

@@ -60,6 +60,9 @@ pub enum ClientError {
         /// What the last one answered.
         reason: String,
     },
+    /// The thread that sends and receives packets cannot be started.
+    #[error("cannot start the thread that sends packets: {0}")]
+    NoThread(#[source] io::Error),
     /// The client was never set up.
     #[error("there is no client `{id}`: {} does not exist", config_file.display())]
     NotInitialised {
@@ -136,6 +139,9 @@ impl From<ClientError> for Failure {
             ClientError::NoGateway | ClientError::NoTopology { .. } => {
                 failure.advice("check that a validator runs at the address: --validators URL")
             }
+            ClientError::NoThread(_) => failure.advice(
+                "raise this user's limits on processes and open files: ulimit -u, ulimit -n",
+            ),
             ClientError::NotInitialised { id, .. } => failure
                 .with_code(nym_daemon::exit::ExitCode::Usage)
                 .advice(format!("set it up first: nym-client init --id {id}")),

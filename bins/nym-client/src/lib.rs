@@ -48,6 +48,7 @@ mod latency;
 mod status;
 mod store;
 mod topology_task;
+mod traffic;
 
 use tokio_util::sync::CancellationToken;
 
