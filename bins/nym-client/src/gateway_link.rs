@@ -9,7 +9,7 @@
 //! A gateway asks by ping whether its pushes were read. Reading goes on, but the answer waits until
 //! what was pushed before the ping is safe: then whatever a gateway saw acknowledged survives the
 //! end of this process, and many pushes share a commit. Pushes that are not safe yet are bounded
-//! ([`UNSAFE_PUSHES_MAX`]); beyond that nothing is read.
+//! ([`UNSAFE_PUSHES_MAX`]); beyond that nothing is read. Answers leave with packets (`answers`).
 //!
 //! Every attempt has a socket of its own. While the link is down the engine makes no packets, and
 //! those left in the queue are thrown away before the link is up again: they were built for a
@@ -39,7 +39,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::engine_task::{EngineInput, Push};
+use crate::gateway_link::answers::{Answers, Gone, Questions, answers};
 use crate::status::ClientStatus;
+
+mod answers;
 
 /// How often the gateway is pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -57,9 +60,6 @@ const BATCH: usize = 32;
 /// are 0.8 MiB, extended ones 16 MiB. That is what a gateway pushes without an answer, 8 times 64.
 pub(crate) const UNSAFE_PUSHES_MAX: usize = 512;
 
-/// Pings that wait for their answer; with more, nothing is read. A gateway has 8 under way.
-const UNANSWERED_MAX: usize = 32;
-
 /// Why the link is down.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -75,6 +75,12 @@ pub(crate) enum LinkError {
     Silent,
     #[error("the client is stopping")]
     Stopping,
+}
+
+impl From<Gone> for LinkError {
+    fn from(_: Gone) -> Self {
+        Self::Stopping
+    }
 }
 
 /// Where the topology says that the gateway is, and what it speaks there.
@@ -208,13 +214,13 @@ impl GatewayLink {
 
         let session = Mutex::new(session);
         let (mut sender, receiver) = socket.split_to_answer();
-        let (unanswered, answers) = mpsc::channel(UNANSWERED_MAX);
+        let (questions, answers) = answers();
         let reader = Reader {
             receiver,
             session: &session,
             inputs: &self.inputs,
             room,
-            unanswered,
+            questions,
         };
         let error = tokio::select! {
             () = shutdown.cancelled() => LinkError::Stopping,
@@ -271,19 +277,13 @@ pub(crate) async fn open(
     }
 }
 
-/// A ping that is answered when what was pushed before it is safe.
-struct Unanswered {
-    ping: Ping,
-    is_safe: oneshot::Receiver<()>,
-}
-
 /// Hands on what the gateway pushes and asks.
 struct Reader<'a> {
     receiver: PingedReceiver,
     session: &'a Mutex<ClientSession>,
     inputs: &'a mpsc::Sender<EngineInput>,
     room: &'a Arc<Semaphore>,
-    unanswered: mpsc::Sender<Unanswered>,
+    questions: Questions,
 }
 
 impl Reader<'_> {
@@ -333,8 +333,7 @@ impl Reader<'_> {
         let (safe, is_safe) = oneshot::channel();
         let asked = self.inputs.send(EngineInput::Question(safe)).await;
         asked.map_err(|_| LinkError::Stopping)?;
-        let unanswered = self.unanswered.send(Unanswered { ping, is_safe }).await;
-        unanswered.map_err(|_| LinkError::Stopping)
+        Ok(self.questions.put(ping, is_safe).await?)
     }
 }
 
@@ -342,12 +341,11 @@ async fn write(
     sender: &mut WebSocketSender,
     session: &Mutex<ClientSession>,
     packets: &mut mpsc::Receiver<MixPacket>,
-    mut unanswered: mpsc::Receiver<Unanswered>,
+    mut answers: Answers,
 ) -> LinkError {
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::with_capacity(BATCH);
-    let mut first = None;
     loop {
         // All branches are cancel-safe.
         let written = tokio::select! {
@@ -359,11 +357,11 @@ async fn write(
                     let session = lock(session);
                     batch.drain(..).filter_map(|packet| session.seal_packet(&packet)).collect()
                 };
-                sender.send_all(sealed).await
+                sender.answer_and_send_all(answers.take_due(), sealed).await
             }
-            answer = next_answer(&mut first, &mut unanswered) => match answer {
-                Some(ping) => sender.answer(ping).await,
-                None => return LinkError::Stopping,
+            answer = answers.overdue() => match answer {
+                Ok(ping) => sender.answer_and_send_all(Some(ping), []).await,
+                Err(gone) => return gone.into(),
             },
             _ = pings.tick() => sender.ping().await,
         };
@@ -371,27 +369,6 @@ async fn write(
             return error.into();
         }
     }
-}
-
-/// The last of the pings whose answers are due, which answers those before it as well; `None` when
-/// nobody can tell any more. Cancel-safe: the first one that waits is kept in `first`.
-async fn next_answer(
-    first: &mut Option<Unanswered>,
-    unanswered: &mut mpsc::Receiver<Unanswered>,
-) -> Option<Ping> {
-    if first.is_none() {
-        *first = Some(unanswered.recv().await?);
-    }
-    (&mut first.as_mut()?.is_safe).await.ok()?;
-    let mut answered = first.take()?.ping;
-    while let Ok(mut next) = unanswered.try_recv() {
-        if next.is_safe.try_recv().is_err() {
-            *first = Some(next);
-            break;
-        }
-        answered = next.ping;
-    }
-    Some(answered)
 }
 
 fn lock(session: &Mutex<ClientSession>) -> MutexGuard<'_, ClientSession> {

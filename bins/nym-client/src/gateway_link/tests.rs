@@ -183,21 +183,89 @@ async fn a_ping_behind_a_push_is_answered_when_what_was_pushed_is_safe_and_not_b
     // Writing goes on as well, and does not let an answer slip out.
     link.packets.send(packet(1)).await.unwrap();
     let patience = Duration::from_millis(100);
-    let numbered = async |socket: &mut WebSocket| loop {
-        if let Incoming::Pong(Some(number)) = socket.receive().await.unwrap().unwrap() {
-            return number;
-        }
-    };
-    let early = timeout(patience, numbered(&mut socket)).await;
+    let early = timeout(patience, answered(&mut socket)).await;
     assert!(early.is_err(), "answered before it was safe: {early:?}");
     let [first, second, third] = <[_; 3]>::try_from(questions).unwrap();
     first.send(()).unwrap();
-    assert_eq!(numbered(&mut socket).await, 1);
+    assert_eq!(answered(&mut socket).await, 1);
     third.send(()).unwrap();
-    let early = timeout(patience, numbered(&mut socket)).await;
+    let early = timeout(patience, answered(&mut socket)).await;
     assert!(early.is_err(), "answers come in their order: {early:?}");
     second.send(()).unwrap();
-    assert_eq!(numbered(&mut socket).await, 3, "one for both");
+    assert_eq!(answered(&mut socket).await, 3, "one for both");
+}
+
+/// The number of the ping that is answered next.
+async fn answered(socket: &mut WebSocket) -> u64 {
+    loop {
+        if let Incoming::Pong(Some(number)) = socket.receive().await.unwrap().unwrap() {
+            return number;
+        }
+    }
+}
+
+/// Pushes and asks so many times, and then tells the link at once that all of it is safe.
+async fn push_and_ask(gateway: &Gateway, socket: &mut WebSocket, link: &mut Link, count: u64) {
+    let mut questions = Vec::new();
+    for number in 1..=count {
+        let push = WsMessage::Binary(gateway.keys.seal(b"pushed"));
+        socket.send_all_and_ping([push], number).await.unwrap();
+        assert!(matches!(link.input().await, EngineInput::Push(_)));
+        let EngineInput::Question(safe) = link.input().await else {
+            panic!("a question follows the push");
+        };
+        questions.push(safe);
+    }
+    for safe in questions {
+        safe.send(()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_leaves_with_the_next_packet() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    tokio::time::pause();
+    push_and_ask(&gateway, &mut socket, &mut link, 1).await;
+    let early = timeout(Duration::from_millis(30), answered(&mut socket)).await;
+    assert!(early.is_err(), "answered without a packet: {early:?}");
+    let sent = tokio::time::Instant::now();
+    link.packets.send(packet(1)).await.unwrap();
+    assert_eq!(answered(&mut socket).await, 1);
+    assert_eq!(sent.elapsed(), Duration::ZERO);
+    gateway.packet(&mut socket).await;
+}
+
+#[tokio::test]
+async fn an_answer_leaves_alone_when_no_packet_comes_for_50_ms() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    tokio::time::pause();
+    push_and_ask(&gateway, &mut socket, &mut link, 1).await;
+    let due = tokio::time::Instant::now();
+    assert_eq!(answered(&mut socket).await, 1);
+    let waited = due.elapsed();
+    assert!(
+        (Duration::from_millis(50)..Duration::from_millis(60)).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn half_of_the_pings_that_a_gateway_may_have_under_way_are_answered_at_once() {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let mut socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    tokio::time::pause();
+    push_and_ask(&gateway, &mut socket, &mut link, 4).await;
+    let due = tokio::time::Instant::now();
+    assert_eq!(answered(&mut socket).await, 4, "one for all");
+    assert_eq!(due.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::{Sink, SinkExt as _, Stream as Streaming, StreamExt as _};
+use nym_protocol::ws::WsMessage;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Error as TungsteniteError, Message};
 
@@ -63,13 +64,23 @@ impl WebSocket {
 }
 
 impl WebSocketSender {
-    /// Answers a ping, and with it all that came before (RFC 6455, section 5.5.3).
+    /// Answers a ping, and with it all that came before (RFC 6455, section 5.5.3), and sends
+    /// messages with as few system calls as possible.
+    ///
+    /// Not cancel-safe, as [`WebSocketSender::send`].
     ///
     /// # Errors
     ///
-    /// [`WebSocketError`]; the connection is then of no further use.
-    pub async fn answer(&mut self, ping: Ping) -> Result<(), WebSocketError> {
-        within(self.limits, self.sink.send(Message::Pong(ping.0))).await
+    /// As [`WebSocketSender::send_all`].
+    pub async fn answer_and_send_all(
+        &mut self,
+        ping: Option<Ping>,
+        messages: impl IntoIterator<Item = WsMessage>,
+    ) -> Result<(), WebSocketError> {
+        if let Some(Ping(payload)) = ping {
+            within(self.limits, self.sink.feed(Message::Pong(payload))).await?;
+        }
+        self.send_all(messages).await
     }
 }
 

@@ -276,8 +276,9 @@ async fn a_ping_is_answered_when_its_reader_says_so_and_not_before() {
     sender.send(text("said meanwhile")).await.unwrap();
     let meanwhile = timeout(Duration::from_millis(50), receiver.receive()).await;
     assert!(meanwhile.is_err(), "{meanwhile:?}");
-    sender.answer(pings.remove(0)).await.unwrap();
-    sender.send(text("said later")).await.unwrap();
+    let ping = Some(pings.remove(0));
+    let later = [text("said later")];
+    sender.answer_and_send_all(ping, later).await.unwrap();
     let mut heard = Vec::new();
     while heard.last() != Some(&Incoming::Message(text("said later"))) {
         heard.push(server.receive().await.unwrap().unwrap());
@@ -290,7 +291,8 @@ async fn a_ping_is_answered_when_its_reader_says_so_and_not_before() {
         Incoming::Message(text("said later")),
     ];
     assert_eq!(heard, expected);
-    sender.answer(pings.remove(0)).await.unwrap();
+    let ping = Some(pings.remove(0));
+    sender.answer_and_send_all(ping, []).await.unwrap();
     let last = server.receive().await.unwrap();
     assert_eq!(last, Some(Incoming::Pong(Some(8))));
 }
