@@ -7,6 +7,7 @@ use crate::{
     delay::Delay,
     error::{Error, PayloadFault},
     header::{self, Draft, RouteKeys},
+    keys::{PrivateKey, PublicKey, SharedSecret},
     lioness::{Encrypted, TOGETHER, encrypt_together},
     multiplier::{Multiplier, Tables},
     payload,
@@ -182,6 +183,35 @@ impl Builder {
             }
         };
         Ok(drafts.into_iter().map(envelope).collect())
+    }
+
+    /// For each pair the public key of the first, which is fresh, and what it agrees on with the
+    /// second: [`PrivateKey::public_key`] and [`PrivateKey::diffie_hellman`], side by side.
+    pub fn agree(&mut self, pairs: &[(&PrivateKey, &PublicKey)]) -> Vec<(PublicKey, SharedSecret)> {
+        let mut multiplier = Multiplier::Tables(&mut self.tables);
+        let mut integers = Zeroizing::new([[0; 32]; TOGETHER]);
+        let mut points = [[0; 32]; TOGETHER];
+        let mut secrets = Zeroizing::new([[0; 32]; TOGETHER]);
+        // Sized at once: growing would leave copies of the secrets behind.
+        let mut agreed = Vec::with_capacity(pairs.len());
+        for pairs in pairs.chunks(TOGETHER) {
+            for ((integer, point), (own, their)) in integers.iter_mut().zip(&mut points).zip(pairs)
+            {
+                *integer = *own.integer();
+                *point = *their.as_bytes();
+            }
+            let mut fresh = [[0; 32]; TOGETHER];
+            multiplier.mul_base(pairs.len(), &integers, &mut fresh);
+            multiplier.mul_public(&points[..pairs.len()], &integers, &mut secrets);
+            let both = fresh.iter().zip(&*secrets).take(pairs.len());
+            agreed.extend(both.map(|(fresh, secret)| {
+                (
+                    PublicKey::from_bytes(*fresh),
+                    SharedSecret::from_point(*secret),
+                )
+            }));
+        }
+        agreed
     }
 
     /// Writes the packets of any number of letters, the payloads encrypted side by side.

@@ -3,7 +3,7 @@
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use sphinx::{
     Backend, Builder, Delay, Destination, Error, HEADER_LEN, Hop, MIN_PAYLOAD_LEN, PayloadFault,
-    RoutingFault, Version, Way, build_into,
+    PrivateKey, PublicKey, RoutingFault, Version, Way, build_into,
 };
 
 use crate::network::Network;
@@ -135,7 +135,7 @@ fn weak_and_twisted_public_keys_give_the_packets_that_ladders_give() {
         let mut bytes = [if number == 3 { 0xff } else { 0 }; 32];
         bytes[0] |= number;
         network.route.push(Hop {
-            public_key: sphinx::PublicKey::from_bytes(bytes),
+            public_key: PublicKey::from_bytes(bytes),
             ..network.route[0]
         });
     }
@@ -162,5 +162,37 @@ fn weak_and_twisted_public_keys_give_the_packets_that_ladders_give() {
     let expected = built(Backend::by_name("portable").unwrap());
     for backend in Backend::available() {
         assert!(built(backend) == expected, "{backend}");
+    }
+}
+
+#[test]
+fn agreements_side_by_side_are_those_one_by_one() {
+    let mut draws = rng();
+    let own: Vec<_> = (0..20).map(|_| PrivateKey::generate(&mut draws)).collect();
+    let theirs: Vec<_> = (0..20_u8)
+        .map(|number| match number {
+            // Of low order, on the twist, and met again.
+            3 => PublicKey::from_bytes([0; 32]),
+            9 => PublicKey::from_bytes([2; 32]),
+            10.. if number % 2 == 0 => own[0].public_key(),
+            _ => PrivateKey::from_bytes([number; 32]).public_key(),
+        })
+        .collect();
+    let pairs: Vec<_> = own.iter().zip(&theirs).collect();
+    for backend in Backend::available() {
+        let mut builder = Builder::with_backend(backend);
+        for count in [0, 1, 2, 3, 7, 8, 9, 20, 20] {
+            let agreed = builder.agree(&pairs[..count]);
+            assert_eq!(agreed.len(), count);
+            for ((own, their), (public_key, secret)) in pairs.iter().zip(agreed) {
+                assert_eq!(public_key, own.public_key(), "{count} with {backend}");
+                let expected = own.diffie_hellman(their);
+                assert_eq!(
+                    secret.as_bytes(),
+                    expected.as_bytes(),
+                    "{count} with {backend}"
+                );
+            }
+        }
     }
 }
