@@ -4,6 +4,7 @@ mod anonymous;
 mod arrived;
 mod durability;
 mod fair_queue;
+mod own_cover;
 mod pacing;
 mod receiving;
 mod sending;

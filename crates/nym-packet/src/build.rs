@@ -27,6 +27,7 @@ use crate::cover;
 use crate::fragment::{Fragment, FragmentId};
 use crate::frame::PacketMode;
 use crate::geometry::PacketSize;
+use crate::keys::{PrivateKey, PublicKey};
 use crate::mix_packet::MixPacket;
 use crate::payload::{self, PayloadError};
 use crate::reply::{ReplyError, ReplySurb};
@@ -103,6 +104,8 @@ pub struct Prepared {
     pub mix_packet: MixPacket,
     /// What the acknowledgement will name.
     pub ack_id: FragmentId,
+    /// The ephemeral key that begins what is pushed to the recipient; none for a reply.
+    pub ephemeral: Option<PublicKey>,
     /// The time that packet and acknowledgement will spend waiting at mix nodes, together. Of a
     /// reply only the acknowledgement's part is known; whoever made the SURB drew the rest.
     pub total_delay: Duration,
@@ -124,7 +127,8 @@ impl Sender<'_> {
         builder: &mut Builder,
         rng: &mut R,
     ) -> Vec<Result<Prepared, BuildError>> {
-        let drafts: Vec<_> = orders.iter().map(|order| self.draft(order, rng)).collect();
+        let drawn = orders.iter().map(|order| self.draw(order, rng));
+        let drafts = encrypt(drawn.collect(), builder);
         match self.assemble(drafts.iter().flatten(), builder, rng) {
             Ok(built) => {
                 let mut built = built.into_iter();
@@ -184,18 +188,19 @@ impl Sender<'_> {
         Ok(Prepared {
             mix_packet: surb.apply(&plaintext, size, self.mode)?,
             ack_id,
+            ephemeral: None,
             total_delay: total_delay(&ack_delays),
             packet_delays: Vec::new(),
             ack_delays,
         })
     }
 
-    /// Draws and encrypts what a packet consists of.
-    fn draft<'o, R: CryptoRng + ?Sized>(
+    /// Draws what a packet consists of.
+    fn draw<'o, R: CryptoRng + ?Sized>(
         &self,
         order: &Order<'o>,
         rng: &mut R,
-    ) -> Result<Draft<'o>, BuildError> {
+    ) -> Result<Drawn<'o>, BuildError> {
         let (content, size, ack_id, recipient) = match order.content {
             Content::Fragment {
                 fragment,
@@ -210,14 +215,16 @@ impl Sender<'_> {
             }
         };
         let routes = order.routes;
-        Ok(Draft {
+        Ok(Drawn {
             routes,
             size,
             ack_id,
             ack_content: self.ack_key.seal(ack_id, rng),
             ack_delays: routes.ack.sample_delays(self.delays.ack, rng),
             ack_hops: routes.ack.to_sphinx(),
-            encrypted: payload::encrypt(&content, &recipient.encryption, rng)?,
+            content,
+            recipient: recipient.encryption,
+            ephemeral: PrivateKey::generate(rng),
             destination: recipient.sphinx_destination(),
             packet_delays: routes.packet.sample_delays(self.delays.packet, rng),
             packet_hops: routes.packet.to_sphinx(),
@@ -234,7 +241,7 @@ impl Sender<'_> {
         let own = self.own.sphinx_destination();
         let ways: Vec<Way<'_>> = drafts
             .clone()
-            .flat_map(|draft| [draft.ack_way(&own), draft.packet_way()])
+            .flat_map(|draft| [draft.drawn.ack_way(&own), draft.drawn.packet_way()])
             .collect();
         let envelopes = builder.address(Version::NYM_0_11, &ways, rng)?;
         let (envelopes, _) = envelopes.as_chunks::<2>();
@@ -244,21 +251,21 @@ impl Sender<'_> {
         let mut letters: Vec<_> = drafts
             .clone()
             .zip(envelopes.iter().zip(&mut acks))
-            .map(|(draft, ([envelope, _], ack))| envelope.with(&draft.ack_content, ack))
+            .map(|(draft, ([envelope, _], ack))| envelope.with(&draft.drawn.ack_content, ack))
             .collect();
         builder.seal(&mut letters)?;
         drop(letters);
 
         let mut packets: Vec<_> = drafts
             .clone()
-            .map(|draft| vec![0; HEADER_LEN + draft.size.payload_len()])
+            .map(|draft| vec![0; HEADER_LEN + draft.drawn.size.payload_len()])
             .collect();
         let plaintexts: Vec<_> = drafts
             .clone()
             .zip(acks)
             .map(|(draft, ack)| {
-                let ack = SurbAck::from_packet(draft.routes.ack, ack);
-                [ack.to_bytes(), draft.encrypted.clone()].concat()
+                let ack = SurbAck::from_packet(draft.drawn.routes.ack, ack);
+                [&ack.to_bytes(), &draft.encrypted[..]].concat()
             })
             .collect();
         let mut letters: Vec<_> = plaintexts
@@ -275,21 +282,23 @@ impl Sender<'_> {
     }
 }
 
-/// What a packet consists of, before it is built.
-struct Draft<'o> {
+/// What a packet consists of, drawn at random or given.
+struct Drawn<'o> {
     routes: Routes<'o>,
     size: PacketSize,
     ack_id: FragmentId,
     ack_content: [u8; ACK_CONTENT_LEN],
     ack_delays: Vec<Delay>,
     ack_hops: Vec<Hop>,
-    encrypted: Vec<u8>,
+    content: Vec<u8>,
+    recipient: PublicKey,
+    ephemeral: PrivateKey,
     destination: Destination,
     packet_delays: Vec<Delay>,
     packet_hops: Vec<Hop>,
 }
 
-impl Draft<'_> {
+impl Drawn<'_> {
     fn ack_way<'w>(&'w self, own: &'w Destination) -> Way<'w> {
         Way {
             route: &self.ack_hops,
@@ -305,18 +314,50 @@ impl Draft<'_> {
             destination: &self.destination,
         }
     }
+}
 
+/// What is drawn, with its content encrypted to the recipient.
+struct Draft<'o> {
+    drawn: Drawn<'o>,
+    ephemeral: PublicKey,
+    encrypted: Vec<u8>,
+}
+
+impl Draft<'_> {
     fn prepared(&self, mode: PacketMode, packet: Vec<u8>) -> Prepared {
-        let waiting = [&self.packet_delays, &self.ack_delays].map(|delays| total_delay(delays));
+        let drawn = &self.drawn;
+        let waiting = [&drawn.packet_delays, &drawn.ack_delays].map(|delays| total_delay(delays));
         Prepared {
-            mix_packet: MixPacket::new(mode, self.routes.packet.first_hop(), packet)
+            mix_packet: MixPacket::new(mode, drawn.routes.packet.first_hop(), packet)
                 .expect("the packet was made with the payload length of its size"),
-            ack_id: self.ack_id,
+            ack_id: drawn.ack_id,
+            ephemeral: Some(self.ephemeral),
             total_delay: waiting[0].saturating_add(waiting[1]),
-            packet_delays: self.packet_delays.clone(),
-            ack_delays: self.ack_delays.clone(),
+            packet_delays: drawn.packet_delays.clone(),
+            ack_delays: drawn.ack_delays.clone(),
         }
     }
+}
+
+/// Encrypts all contents to their recipients, side by side.
+fn encrypt<'o>(
+    drawn: Vec<Result<Drawn<'o>, BuildError>>,
+    builder: &mut Builder,
+) -> Vec<Result<Draft<'o>, BuildError>> {
+    let pairs = drawn.iter().flatten();
+    let pairs = pairs.map(|drawn| (&drawn.ephemeral, &drawn.recipient));
+    let mut agreed = builder.agree(&pairs.collect::<Vec<_>>()).into_iter();
+    let drafts = drawn.into_iter().map(|drawn| {
+        let drawn = drawn?;
+        let (ephemeral, secret) = agreed.next().expect("there is one for each pair");
+        let encrypted = payload::encrypt_with(&drawn.content, &ephemeral, &secret)?;
+        Ok(Draft {
+            drawn,
+            ephemeral,
+            encrypted,
+        })
+    });
+    drafts.collect()
 }
 
 /// Why a packet cannot be made; the caller is to blame, or the recipient's address.

@@ -10,6 +10,7 @@
 //! unnoticed. What decrypts is noise until it parses.
 
 use rand_core::CryptoRng;
+use sphinx::SharedSecret;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -29,9 +30,19 @@ pub fn encrypt<R: CryptoRng + ?Sized>(
     rng: &mut R,
 ) -> Result<Vec<u8>, PayloadError> {
     let ephemeral = PrivateKey::generate(rng);
-    let key = shared_key(&ephemeral, recipient)?;
+    let secret = ephemeral.diffie_hellman(recipient);
+    encrypt_with(plaintext, &ephemeral.public_key(), &secret)
+}
+
+/// [`encrypt`], with an ephemeral key and what it agrees on with the recipient's.
+pub(crate) fn encrypt_with(
+    plaintext: &[u8],
+    ephemeral: &PublicKey,
+    secret: &SharedSecret,
+) -> Result<Vec<u8>, PayloadError> {
+    let key = payload_key(secret)?;
     let mut message = Vec::with_capacity(PAYLOAD_PREFIX_LEN + plaintext.len());
-    message.extend_from_slice(ephemeral.public_key().as_bytes());
+    message.extend_from_slice(ephemeral.as_bytes());
     message.extend_from_slice(plaintext);
     if let Some(encrypted) = message.get_mut(PAYLOAD_PREFIX_LEN..) {
         aes128_ctr(&key, &ZERO_IV, encrypted);
@@ -52,7 +63,7 @@ pub fn decrypt(own_key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>, PayloadE
             .ok_or(PayloadError::TooShort {
                 found: message.len(),
             })?;
-    let key = shared_key(own_key, &PublicKey::from_bytes(*ephemeral))?;
+    let key = payload_key(&own_key.diffie_hellman(&PublicKey::from_bytes(*ephemeral)))?;
     let mut plaintext = encrypted.to_vec();
     aes128_ctr(&key, &ZERO_IV, &mut plaintext);
     Ok(plaintext)
@@ -73,11 +84,7 @@ pub enum PayloadError {
     WeakKey,
 }
 
-fn shared_key(
-    own_key: &PrivateKey,
-    their_key: &PublicKey,
-) -> Result<Zeroizing<[u8; AES_KEY_LEN]>, PayloadError> {
-    let secret = own_key.diffie_hellman(their_key);
+fn payload_key(secret: &SharedSecret) -> Result<Zeroizing<[u8; AES_KEY_LEN]>, PayloadError> {
     if !secret.is_contributory() {
         return Err(PayloadError::WeakKey);
     }

@@ -2,12 +2,14 @@
 
 use nym_packet::fragment::{Fragment, FragmentId};
 use nym_packet::geometry::ACK_CONTENT_LEN;
+use nym_packet::keys::PublicKey;
 use nym_packet::reassembly::{FragmentDigest, Note, Reassembler, ReassemblyLimits, SlotId};
 use nym_packet::reply::{self, KeyDigest, ReplySurb};
 use nym_packet::time::Timestamp;
 use nym_packet::{cover, message, payload};
 
 use crate::engine::ClientKeys;
+use crate::engine::own_cover::OwnCover;
 use crate::journal::{Change, Journal, record};
 use crate::reply_keys::ReplyKeys;
 
@@ -18,6 +20,7 @@ use crate::reply_keys::ReplyKeys;
 #[derive(Debug)]
 pub(crate) struct Receiver {
     reassembler: Reassembler,
+    own_cover: OwnCover,
 }
 
 /// What a push turned out to be.
@@ -46,7 +49,15 @@ impl Receiver {
         } else {
             Reassembler::new(limits)
         };
-        Self { reassembler }
+        Self {
+            reassembler,
+            own_cover: OwnCover::default(),
+        }
+    }
+
+    /// Loop cover of ours leaves, and will be pushed with this ephemeral key.
+    pub(crate) fn expect_cover(&mut self, ephemeral: PublicKey) {
+        self.own_cover.leaves(ephemeral);
     }
 
     pub(crate) fn handle(
@@ -62,6 +73,9 @@ impl Receiver {
                 Ok(id) => Received::Acknowledgement(id),
                 Err(_) => Received::Ignored,
             };
+        }
+        if self.own_cover.comes_home(pushed) {
+            return Received::LoopCover;
         }
         let Some(digest) = KeyDigest::of_reply(pushed) else {
             return Received::Ignored;

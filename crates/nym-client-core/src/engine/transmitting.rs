@@ -91,6 +91,9 @@ impl<R: CryptoRng> Engine<R> {
                     (None, Ok(prepared)) => {
                         self.stats.packets_sent += 1;
                         self.stats.cover_packets_sent += 1;
+                        if let Some(ephemeral) = prepared.ephemeral {
+                            self.receiver.expect_cover(ephemeral);
+                        }
                         self.transmits.push_back(prepared.mix_packet);
                     }
                     // Our own keys are weak: there is nothing to cover.

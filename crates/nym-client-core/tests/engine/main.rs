@@ -15,6 +15,7 @@ use nym_client_core::{ClientKeys, Engine, EngineConfig, Event, FailureReason, La
 use nym_packet::ack::AckKey;
 use nym_packet::address::Recipient;
 use nym_packet::fragment::{FragmentGeometry, split};
+use nym_packet::geometry::PAYLOAD_PREFIX_LEN;
 use nym_packet::keys::{IdentityKeyPair, PublicKey};
 use nym_packet::payload;
 use nym_protocol::app::SenderTag;
@@ -88,6 +89,28 @@ fn a_lost_packet_is_sent_again_and_its_message_arrives_once() {
         lost += net.lost;
     }
     assert!(lost > 0);
+}
+
+#[test]
+fn cover_comes_home_once_unopened_and_that_of_an_earlier_run_opened() {
+    let mut net = Net::new(3);
+    let mut alice = net.engine(EngineConfig::default());
+    let now = alice.poll_timeout(net.now).unwrap();
+    alice.handle_timeout(now);
+    let cover = net.carry(alice.poll_transmit().unwrap()).message;
+
+    // Nobody who opened this would find cover.
+    let mut changed = cover.clone();
+    changed[PAYLOAD_PREFIX_LEN] ^= 1;
+    assert_eq!(alice.handle_push(now, &changed), None);
+    assert_eq!(alice.stats().cover_packets_received, 1);
+    alice.handle_push(now, &changed);
+    assert_eq!(alice.stats().cover_packets_received, 1);
+    assert_eq!(alice.stats().packets_ignored, 1);
+
+    // As one of an earlier run it is not known any more.
+    assert_eq!(alice.handle_push(now, &cover), None);
+    assert_eq!(alice.stats().cover_packets_received, 2);
 }
 
 #[test]
