@@ -43,8 +43,10 @@ impl TrafficThread {
         let thread = thread::Builder::new()
             .name("client-traffic".to_owned())
             .spawn(move || {
-                let _ending: oneshot::Sender<()> = ending;
                 runtime.block_on(both(engine, link));
+                // Looking up a name may take long, and nobody waits for it any more.
+                runtime.shutdown_background();
+                drop::<oneshot::Sender<()>>(ending);
             })?;
         Ok(Self { thread, ended })
     }
