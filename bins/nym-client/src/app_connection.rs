@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nym_client_core::{Lane, MessageId, MessageNumber, SendError};
@@ -65,10 +65,24 @@ enum Ended {
     ByApp,
     /// The client is stopping.
     ByClient,
-    /// The app closed it.
+    /// The app closed it, and has read all before that.
     ByGoodbye,
+    /// The app closed it because of what it was sent, or failed itself.
+    ByRefusal(CloseCode),
     /// The app sent more than is allowed.
     TooLong,
+}
+
+impl Ended {
+    /// The codes that end a connection in order are those of RFC 6455, section 7.4.1, for a purpose
+    /// fulfilled and a page left, none, and those that apps choose. 1009, for one, says that a
+    /// message was too long, and the app does not have it.
+    fn by_close(frame: Option<&CloseFrame>) -> Self {
+        match frame.map(|frame| frame.code) {
+            None | Some(close_code::NORMAL | close_code::AWAY | 3000..) => Self::ByGoodbye,
+            Some(code) => Self::ByRefusal(code),
+        }
+    }
 }
 
 /// Serves an app until it leaves or `shutdown` is cancelled.
@@ -100,8 +114,14 @@ pub(crate) async fn serve(
     };
     let parting = match ended {
         Ended::ByGoodbye => Parting::Goodbye,
-        Ended::ByApp | Ended::ByClient | Ended::TooLong => Parting::Lost,
+        Ended::ByApp | Ended::ByClient | Ended::ByRefusal(_) | Ended::TooLong => Parting::Lost,
     };
+    if let Ended::ByRefusal(code) = ended {
+        tracing::warn!(
+            code,
+            "an app closed its connection by an error; what it has not read waits for the next one"
+        );
+    }
     subscription.leave(parting).await;
     let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
     let _ = timeout(
@@ -145,7 +165,7 @@ async fn read(
                 confirm(pong).await;
                 continue;
             }
-            Some(Ok(Message::Close(_))) => return Ended::ByGoodbye,
+            Some(Ok(Message::Close(frame))) => return Ended::by_close(frame.as_ref()),
             Some(Err(error)) if is_too_long(&error) => return Ended::TooLong,
             Some(Err(_)) | None => return Ended::ByApp,
         };
@@ -280,7 +300,9 @@ async fn say_goodbye(
     context: &AppContext,
 ) {
     let (code, reason) = match ended {
-        Ended::ByApp | Ended::ByGoodbye => (close_code::NORMAL, String::new()),
+        Ended::ByApp | Ended::ByGoodbye | Ended::ByRefusal(_) => {
+            (close_code::NORMAL, String::new())
+        }
         Ended::ByClient => (close_code::AWAY, "the client is stopping".to_owned()),
         Ended::TooLong => {
             let reason = format!("a frame has at most {} bytes", context.message_len_max);

@@ -180,8 +180,12 @@ impl App {
 
     /// Closes the connection and waits until the client has done so, too.
     async fn leave(self) {
+        self.leave_by(CloseCode::Normal).await;
+    }
+
+    async fn leave_by(self, code: CloseCode) {
         let (sender, mut receiver) = self.0.split();
-        sender.close(CloseCode::Normal, "").await;
+        sender.close(code, "").await;
         while let Ok(Some(_)) = receiver.receive().await {}
     }
 
@@ -461,6 +465,21 @@ async fn a_message_waits_for_an_app_and_pushes_go_to_the_newest() {
         first.hear().await,
         WsMessage::Text("for the first".to_owned())
     );
+}
+
+#[tokio::test]
+async fn a_message_that_an_app_refuses_waits_for_the_next_one() {
+    let socket = Socket::open().await;
+    socket.arrive(b"long").await;
+    for code in [CloseCode::TooLong, CloseCode::Internal, CloseCode::Normal] {
+        let mut app = socket.connect("/").await;
+        assert_eq!(app.hear().await, WsMessage::Text("long".to_owned()));
+        app.leave_by(code).await;
+    }
+    // The last one has taken it.
+    socket.arrive(b"next").await;
+    let mut app = socket.connect("/").await;
+    assert_eq!(app.hear().await, WsMessage::Text("next".to_owned()));
 }
 
 #[tokio::test]
