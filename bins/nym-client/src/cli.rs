@@ -36,9 +36,9 @@ const QUIET_FILTER: &str = "warn";
         nym-client run --id alice --port 1977\n  \
         nym-client send --id alice --to \"$(nym-client address --id bob)\" 'Hello Nym!'\n  \
         nym-client listen --id bob --json\n\n\
-        Every key of the configuration can be set for one call by an environment variable,\n\
+        Every key of the configuration can be set for one call by an environment variable, \
         NYM_CLIENT_<SECTION>_<KEY>. Data goes to standard output, all else to standard error.\n\n\
-        Exit status: 0 success, 1 failure, 2 usage or configuration, 3 not delivered in time,\n\
+        Exit status: 0 success, 1 failure, 2 usage or configuration, 3 not delivered in time, \
         130 interrupted"
 )]
 pub struct Cli {
@@ -47,11 +47,11 @@ pub struct Cli {
     pub command: Option<Command>,
 
     /// Log filter, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", global = true)]
+    #[arg(long, value_name = "FILTER", global = true, display_order = 100)]
     pub log: Option<String>,
 
     /// Directory of all files, instead of NYM_HOME or ~/.nym
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, display_order = 100)]
     pub home: Option<PathBuf>,
 }
 
@@ -61,6 +61,9 @@ pub enum Command {
     /// Make keys, register at a gateway, write a configuration
     Init(InitArgs),
     /// Connect and serve apps until interrupted
+    ///
+    /// What is given here wins over the environment, and that over the configuration file, for
+    /// this run; the defaults below are those of `init`.
     Run(RunArgs),
     /// Print the address under which others reach a client
     Address(AddressArgs),

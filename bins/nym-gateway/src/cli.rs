@@ -50,15 +50,21 @@ pub struct Cli {
     pub command: Command,
 
     /// Log filter, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", global = true)]
+    #[arg(long, value_name = "FILTER", global = true, display_order = 100)]
     pub log: Option<String>,
 
     /// How log lines look: text or json
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        global = true,
+        display_order = 100,
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 
     /// Directory of all files, instead of NYM_HOME or ~/.nym
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, display_order = 100)]
     pub home: Option<PathBuf>,
 }
 
@@ -68,6 +74,9 @@ pub enum Command {
     /// Make keys and write a configuration; of an existing gateway, keep keys and messages
     Init(InitArgs),
     /// Serve clients until interrupted
+    ///
+    /// What is given here wins over the configuration file for this run; the defaults below are
+    /// those of `init`.
     Run(RunArgs),
     /// See whether the configuration makes sense
     #[command(subcommand)]
@@ -166,11 +175,11 @@ pub struct CommonArgs {
     #[arg(long, value_name = "DIR", hide = true)]
     pub inboxes: Option<PathBuf>,
 
-    /// Validators that the gateway announces itself to
+    /// Validators that the gateway announces itself to [default: http://127.0.0.1:1317]
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub validators: Option<Vec<String>>,
 
-    /// Contract that validators are asked about
+    /// Contract that validators are asked about [default: nym-mixnet]
     #[arg(long, value_name = "ADDRESS")]
     pub mixnet_contract: Option<String>,
 }

@@ -29,8 +29,8 @@ use crate::{Load, LoadError, PagesError};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
-        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --identity-key 3Xd…   as fast as it takes them\n  \
-        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --plain               a 0.11 node\n  \
+        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --identity-key 3Xd…\n  \
+        nym-loadgen --node 127.0.0.1:1789 --sphinx-key 8uM… --plain  (a 0.11 node)\n  \
         nym-loadgen … --rate 1000 --mean-delay 50ms --pid 4711\n  \
         nym-loadgen … --waiting 1000000 --rate 20000 --mean-delay 50ms\n  \
         nym-loadgen gateway --clients-at 127.0.0.1:9000 --identity-key 6Xq… \\\n      \

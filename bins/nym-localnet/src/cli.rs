@@ -29,10 +29,10 @@ use crate::report;
     name = "nym-localnet",
     version = nym_daemon::version!(),
     after_help = "Examples:\n  \
-        nym-localnet                     a mixnet with apps at ws://localhost:1977 and :1978\n  \
-        nym-localnet --once              deliver one message, then exit with status 0\n  \
-        nym-localnet --dir net --fast    keep keys and inboxes in ./net; short delays\n  \
-        nym-localnet --legacy            let programs of Nym 0.11 join at any position\n\n\
+        nym-localnet                   apps at ws://localhost:1977 and 1978\n  \
+        nym-localnet --once            deliver one message, then exit with status 0\n  \
+        nym-localnet --dir net --fast  keep keys and inboxes in ./net; short delays\n  \
+        nym-localnet --legacy          let programs of Nym 0.11 join at any position\n\n\
         Exit status: 0 success, 1 failure, 2 usage, 3 not delivered in time, 130 interrupted"
 )]
 pub struct Cli {

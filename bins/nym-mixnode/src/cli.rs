@@ -39,15 +39,21 @@ pub struct Cli {
     pub command: Command,
 
     /// Log filter, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", global = true)]
+    #[arg(long, value_name = "FILTER", global = true, display_order = 100)]
     pub log: Option<String>,
 
     /// How log lines look: text or json
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        global = true,
+        display_order = 100,
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 
     /// Directory of all files, instead of NYM_HOME or ~/.nym
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, display_order = 100)]
     pub home: Option<PathBuf>,
 }
 
@@ -62,6 +68,9 @@ pub enum Command {
     /// Make keys and write a configuration; on an existing node, keep the keys
     Init(InitArgs),
     /// Mix until interrupted
+    ///
+    /// What is given here wins over the configuration file for this run; the defaults below are
+    /// those of `init`.
     Run(RunArgs),
     /// Print the signature of a text by the node's identity key, in base58
     Sign(SignArgs),
@@ -153,11 +162,11 @@ pub struct CommonArgs {
     #[arg(long, value_name = "PORT")]
     pub http_api_port: Option<u16>,
 
-    /// Validators that the node announces itself to
+    /// Validators that the node announces itself to [default: http://127.0.0.1:1317]
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub validators: Option<Vec<String>>,
 
-    /// Contract that validators are asked about
+    /// Contract that validators are asked about [default: nym-mixnet]
     #[arg(long, value_name = "ADDRESS")]
     pub mixnet_contract: Option<String>,
 }

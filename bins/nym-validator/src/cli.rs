@@ -31,7 +31,7 @@ pub use self::operator::{
     name = "nym-validator",
     version = nym_daemon::version!(),
     after_help = "Examples:\n  \
-        nym-validator run                                  on 127.0.0.1, ports 1317 and 8080\n  \
+        nym-validator run        on 127.0.0.1, ports 1317 and 8080\n  \
         nym-validator run --id two --rest-port 1318 --api-port 8081\n  \
         nym-validator config > ~/.nym/validators/default/config/config.toml\n\n\
         A node of Nym 0.11 cannot announce itself; list it with the keys that its `init` printed:\n  \
@@ -44,15 +44,21 @@ pub struct Cli {
     pub command: Command,
 
     /// Log filter, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", global = true)]
+    #[arg(long, value_name = "FILTER", global = true, display_order = 100)]
     pub log: Option<String>,
 
     /// How log lines look: text or json
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        global = true,
+        display_order = 100,
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 
     /// Directory of all files, instead of NYM_HOME or ~/.nym
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, display_order = 100)]
     pub home: Option<PathBuf>,
 }
 

@@ -70,7 +70,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_hint = ValueHint::Url)]
     pub validators: Option<Vec<String>>,
 
-    /// Contract that validators are asked about
+    /// Contract that validators are asked about [default: nym-mixnet]
     #[arg(long, value_name = "ADDRESS")]
     pub mixnet_contract: Option<String>,
 
@@ -129,7 +129,7 @@ pub struct AddressArgs {
         With --json, standard output gets one line when the wait is over:\n  \
         {\"version\":1,\"status\":\"delivered\",\"bytes\":10,\"packets\":1,\"millis\":321}\n\
         where status is `delivered`, `accepted` (with --no-wait) or `late`.\n\n\
-        Exit status: 0 delivered (accepted with --no-wait), 1 refused or failed,\n\
+        Exit status: 0 delivered (accepted with --no-wait), 1 refused or failed, \
         2 usage or configuration, 3 not delivered in time, 130 interrupted"
 )]
 pub struct SendArgs {
@@ -198,8 +198,8 @@ impl FromStr for Destination {
     after_help = "With --json, each message is one line:\n  \
         {\"version\":1,\"message\":\"Hello\",\"senderTag\":null}\n\
         A message that is not UTF-8 has the member `base64` in place of `message`.\n\n\
-        With --exec, each message is standard input of `sh -c CMD`, which finds the sender tag of\n\
-        an anonymous message in NYM_SENDER_TAG; its output goes where that of nym-client goes.\n\
+        With --exec, each message is standard input of `sh -c CMD`, which finds the sender tag of \
+        an anonymous message in NYM_SENDER_TAG; its output goes where that of nym-client goes. \
         The next message waits until it has ended, and a command that fails ends the listening.\n\n\
         Exit status: 0 after --count messages, 1 failure, 2 usage or configuration, 130 interrupted"
 )]
@@ -226,7 +226,7 @@ pub struct ListenArgs {
 #[command(after_help = "With --json, standard output gets one line: \
     {\"version\":1,\"running\":true,\"connected\":true,…},\n\
     or {\"version\":1,\"running\":false} when no client of that name runs.\n\n\
-    Exit status: 0 when a message would leave at once, 1 otherwise, 2 usage or configuration,\n\
+    Exit status: 0 when a message would leave at once, 1 otherwise, 2 usage or configuration, \
     130 interrupted")]
 pub struct StatusArgs {
     /// Name of the client
