@@ -16,7 +16,7 @@ mod local_app;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use nym_daemon::exit::{ExitCode, Failure, cannot};
+use nym_daemon::exit::{ExitCode, Failure, Printed, cannot, print};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::shutdown::Shutdown;
 use serde::Serialize;
@@ -65,37 +65,12 @@ fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Writes data to standard output. Who closed it has read enough, which is a success.
-fn print(bytes: &[u8]) -> Result<Printed, Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => Ok(Printed::All),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Printed::NobodyReads),
-        Err(error) => Err(Failure::new(format!(
-            "cannot write to standard output: {error}"
-        ))),
-    }
-}
-
-/// What became of what was printed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Printed {
-    All,
-    NobodyReads,
-}
-
 /// Writes one line of JSON to standard output.
 fn print_json(value: &impl Serialize) -> Result<Printed, Failure> {
     let mut line = serde_json::to_vec(value)
         .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
     line.push(b'\n');
     print(&line)
-}
-
-/// Writes lines to standard output, and ends in success.
-fn print_text(text: &str) -> Result<ExitCode, Failure> {
-    print(text.as_bytes())?;
-    Ok(ExitCode::Success)
 }
 
 /// Says something to the person at the terminal, beside the data.

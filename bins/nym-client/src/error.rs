@@ -136,7 +136,10 @@ impl From<ClientError> for Failure {
                 "restore the file from a copy; without it, make another client: nym-client init",
             ),
             ClientError::Keys(_) => failure,
-            ClientError::NoGateway | ClientError::NoTopology { .. } => {
+            ClientError::NoGateway => failure.advice(
+                "wait until a gateway has announced itself: `nym-client gateways` lists them",
+            ),
+            ClientError::NoTopology { .. } => {
                 failure.advice("check that a validator runs at the address: --validators URL")
             }
             ClientError::NoThread(_) => failure.advice(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use nym_daemon::config;
-use nym_daemon::exit::{ExitCode, Failure, cannot, say};
+use nym_daemon::exit::{ExitCode, Failure, cannot, print_text, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
 use nym_daemon::logging::{self, LogControl, LogFormat};
 use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
@@ -315,11 +315,10 @@ fn sign(home: &Home, args: &SignArgs) -> Result<ExitCode, Failure> {
     let loaded = config::load::<FileConfig>(&files.config_file()).map_err(Failure::usage)?;
     let keys = NodeKeys::load(&loaded.value.key_paths()).map_err(Failure::new)?;
     let signature = keys.identity.sign(args.text.as_bytes());
-    say(&format!(
+    print_text(&format!(
         "{}\n",
         bs58::encode(signature.as_bytes()).into_string()
-    ));
-    Ok(ExitCode::Success)
+    ))
 }
 
 fn describe(home: &Home, id: &Id) -> Result<ExitCode, Failure> {
@@ -327,7 +326,10 @@ fn describe(home: &Home, id: &Id) -> Result<ExitCode, Failure> {
     let mut description = description::load(&path).map_err(Failure::usage)?;
     description::ask_at_terminal(&mut description).map_err(cannot("read the answers"))?;
     config::save(&path, &description).map_err(Failure::new)?;
-    say(&format!("Description written: {}\n", path.display()));
+    say(&format!(
+        "Description written: {}\nA node that runs shows it after a restart\n",
+        path.display()
+    ));
     Ok(ExitCode::Success)
 }
 

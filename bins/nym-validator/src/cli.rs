@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use nym_daemon::exit::{ExitCode, Failure, cannot, say};
+use nym_daemon::exit::{ExitCode, Failure, cannot, print_text, say};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::logging::{self, LogControl, LogFormat};
 use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
@@ -138,10 +138,7 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Bond(command) => operator::bond(&command, &home()?),
         Command::Bonds(args) => operator::bonds(&args, &home()?),
-        Command::Config => {
-            say(EXAMPLE);
-            Ok(ExitCode::Success)
-        }
+        Command::Config => print_text(EXAMPLE),
         Command::Run(args) => {
             let logs =
                 logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;

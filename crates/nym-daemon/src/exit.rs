@@ -11,7 +11,7 @@
 //! | 130 | interrupted by a signal before the work was done |
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write};
 use std::process;
 
 /// The exit statuses of all programs.
@@ -160,7 +160,43 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Writes to standard output, for whoever is reading there; a closed one is nobody's loss.
+/// What became of what was printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Printed {
+    /// All of it was written.
+    All,
+    /// Standard output is closed: whoever read there has read enough.
+    NobodyReads,
+}
+
+/// Writes data that somebody asked for to standard output.
+///
+/// # Errors
+///
+/// A [`Failure`] when it cannot be written, unless nobody reads it any more.
+pub fn print(bytes: &[u8]) -> Result<Printed, Failure> {
+    print_to(&mut std::io::stdout().lock(), bytes)
+}
+
+fn print_to(out: &mut impl Write, bytes: &[u8]) -> Result<Printed, Failure> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Printed::All),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Printed::NobodyReads),
+        Err(error) => Err(cannot("write to standard output")(error)),
+    }
+}
+
+/// [`print()`] for a command that ends in success with it.
+///
+/// # Errors
+///
+/// As [`print()`].
+pub fn print_text(text: &str) -> Result<ExitCode, Failure> {
+    print(text.as_bytes()).map(|_| ExitCode::Success)
+}
+
+/// Tells what is going on on standard output; whether anybody reads it does not matter. What
+/// somebody asked for goes through [`print()`].
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -216,6 +252,29 @@ mod tests {
     #[test]
     fn a_failure_without_advice_is_one_line() {
         assert_eq!(Failure::new("it broke").to_string(), "error: it broke");
+    }
+
+    #[test]
+    fn data_that_nobody_reads_is_no_failure_and_data_that_is_lost_is_one() {
+        struct Out(ErrorKind);
+        impl Write for Out {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let print = |kind| print_to(&mut Out(kind), b"data");
+        assert_eq!(print(ErrorKind::BrokenPipe), Ok(Printed::NobodyReads));
+        let failure = print(ErrorKind::StorageFull).unwrap_err();
+        assert_eq!(failure.exit_code(), ExitCode::Failure);
+        assert!(
+            failure
+                .what()
+                .starts_with("cannot write to standard output: "),
+            "{failure}"
+        );
     }
 
     #[test]

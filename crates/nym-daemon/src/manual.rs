@@ -8,7 +8,7 @@ use clap::{Args, Command, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::exit::{ExitCode, Failure, cannot, say};
+use crate::exit::{ExitCode, Failure, cannot, print, print_text};
 
 /// `completions`.
 #[derive(Args, Clone, Debug)]
@@ -29,11 +29,11 @@ pub struct ManArgs {
 ///
 /// # Errors
 ///
-/// None so far.
+/// A [`Failure`] when the script cannot be written.
 pub fn completions(mut program: Command, args: &CompletionsArgs) -> Result<ExitCode, Failure> {
     let (name, mut script) = (program.get_name().to_owned(), Vec::new());
     clap_complete::generate(args.shell, &mut program, name, &mut script);
-    say(&String::from_utf8_lossy(&script));
+    print(&script)?;
     Ok(ExitCode::Success)
 }
 
@@ -41,21 +41,20 @@ pub fn completions(mut program: Command, args: &CompletionsArgs) -> Result<ExitC
 ///
 /// # Errors
 ///
-/// A [`Failure`] when the directory cannot be written.
+/// A [`Failure`] when the page or the directory cannot be written.
 pub fn man(program: Command, args: &ManArgs) -> Result<ExitCode, Failure> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
         let written = Man::new(program).render(&mut page);
         written.map_err(cannot("make the man page"))?;
-        say(&String::from_utf8_lossy(&page));
+        print(&page)?;
         return Ok(ExitCode::Success);
     };
     let shown = dir.display();
     fs::create_dir_all(dir)
         .and_then(|()| clap_mangen::generate_to(program, dir))
         .map_err(cannot(&format!("write man pages to {shown}")))?;
-    say(&format!("Man pages of all commands written: {shown}\n"));
-    Ok(ExitCode::Success)
+    print_text(&format!("Man pages of all commands written: {shown}\n"))
 }
 
 #[cfg(test)]

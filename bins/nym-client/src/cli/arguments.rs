@@ -223,8 +223,8 @@ pub struct ListenArgs {
 
 /// `status`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "With --json, standard output gets one line: \
-    {\"version\":1,\"running\":true,\"connected\":true,…},\n\
+#[command(after_help = "With --json, standard output gets one line:\n  \
+    {\"running\":true,\"version\":1,\"connected\":true,…}\n\
     or {\"version\":1,\"running\":false} when no client of that name runs.\n\n\
     Exit status: 0 when a message would leave at once, 1 otherwise, 2 usage or configuration, \
     130 interrupted")]

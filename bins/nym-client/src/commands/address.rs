@@ -1,9 +1,9 @@
 //! `nym-client address`.
 
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, print_text};
 use nym_daemon::home::Home;
 
-use super::{client_config, print_text};
+use super::client_config;
 use crate::cli::AddressArgs;
 use crate::config::Overrides;
 use crate::error::ClientError;

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use nym_daemon::config::{Loaded, Origin, keys};
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, print_text};
 use nym_daemon::home::Home;
 use serde::Serialize;
 
-use super::{JSON_VERSION, config_file, environment, print_json, print_text};
+use super::{JSON_VERSION, config_file, environment, print_json};
 use crate::cli::{ConfigArgs, ConfigCommand, RunArgs, ShowArgs};
 use crate::config::{ClientConfig, FileConfig, load_layered};
 use crate::error::ClientError;

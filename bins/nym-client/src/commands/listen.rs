@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nym_daemon::exit::{ExitCode, Failure, cannot};
+use nym_daemon::exit::{ExitCode, Failure, Printed, cannot, print};
 use nym_daemon::home::Home;
 use nym_daemon::shutdown::Shutdown;
 use nym_protocol::app::{Received, Response};
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::local_app::{LocalApp, Pushes, Said};
-use super::{JSON_VERSION, Printed, client_config, note, print, print_json};
+use super::{JSON_VERSION, client_config, note, print_json};
 use crate::cli::ListenArgs;
 use crate::config::Overrides;
 

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use nym_daemon::entropy;
-use nym_daemon::exit::{ExitCode, Failure};
+use nym_daemon::exit::{ExitCode, Failure, print_text};
 use nym_daemon::home::Home;
 use nym_protocol::validator::Topology;
 use serde::Serialize;
 
-use super::{JSON_VERSION, config_file, environment, print_json, print_text};
+use super::{JSON_VERSION, config_file, environment, print_json};
 use crate::cli::{GatewaysArgs, NetworkArgs, TopologyArgs};
 use crate::config::{Overrides, VALIDATOR_DEFAULT, load_layered, parse_validators};
 use crate::error::ClientError;

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use nym_daemon::config::HumanDuration;
-use nym_daemon::exit::{ExitCode, Failure, cannot};
+use nym_daemon::exit::{ExitCode, Failure, cannot, print_text};
 use nym_daemon::home::Home;
 use serde::Serialize;
 
 use super::local_app::find;
-use super::{JSON_VERSION, client_config, print_json, print_text};
+use super::{JSON_VERSION, client_config, print_json};
 use crate::cli::StatusArgs;
 use crate::config::{ClientConfig, Overrides};
 use crate::status::StatusReport;
@@ -20,21 +20,29 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Shown<'a> {
-    version: u32,
+    /// A report has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
     running: bool,
     #[serde(flatten)]
     report: Option<&'a StatusReport>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(report: Option<&'a StatusReport>) -> Self {
+        Self {
+            version: report.is_none().then_some(JSON_VERSION),
+            running: report.is_some(),
+            report,
+        }
+    }
 }
 
 pub(crate) async fn execute(args: &StatusArgs, home: &Home) -> Result<ExitCode, Failure> {
     let config = client_config(home, &args.id, &Overrides::default())?;
     let report = ask(&config).await?;
     if args.json {
-        print_json(&Shown {
-            version: JSON_VERSION,
-            running: report.is_some(),
-            report: report.as_ref(),
-        })?;
+        print_json(&Shown::of(report.as_ref()))?;
     } else {
         print_text(&describe(args, report.as_ref()))?;
     }
@@ -124,4 +132,25 @@ fn describe(args: &StatusArgs, report: Option<&StatusReport>) -> String {
         let _ = writeln!(text, "{name:<18} {value}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::ClientStatus;
+
+    #[test]
+    fn every_member_is_there_once_whether_the_client_runs_or_not() {
+        let recipient = "B9T7d6TL2NGh5q2VNf8BqJTxFFGoC2KA7UBMLguUZztQ.\
+            HdpQStuC2biECtidWJ3mFEQZAoVBnexgtwXcyoNAViya@\
+            65SkPxGjnPjm4VUXNZohzMuSAc9JKQzbuqwDWE5odCkm";
+        let recipient = recipient.parse().unwrap();
+        let report = StatusReport::new(&ClientStatus::default(), &recipient, 0);
+        for report in [None, Some(&report)] {
+            let line = serde_json::to_string(&Shown::of(report)).unwrap();
+            for member in ["\"version\":1", "\"running\":"] {
+                assert_eq!(line.matches(member).count(), 1, "{member} in {line}");
+            }
+        }
+    }
 }

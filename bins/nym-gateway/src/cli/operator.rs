@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use nym_daemon::config;
-use nym_daemon::exit::{ExitCode, Failure, say};
+use nym_daemon::exit::{ExitCode, Failure, print_text};
 use nym_daemon::home::{Home, Id};
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::gateway::ClientAddress;
@@ -78,17 +78,16 @@ pub(super) fn clients(command: ClientsCommand, home: &Home) -> Result<ExitCode, 
 pub(super) fn inbox_stats(args: &ViewArgs, home: &Home) -> Result<ExitCode, Failure> {
     let stats = open(args, home)?.stats().map_err(|error| explain(&error))?;
     if args.json {
-        return Ok(say_json(&stats));
+        return print_json(&stats);
     }
-    say(&format!(
+    print_text(&format!(
         "Clients: {}\nClients with messages: {}\nMessages: {}\nBytes: {}\nOldest: {}\n",
         stats.clients,
         stats.clients_with_messages,
         stats.messages,
         stats.bytes,
         age(stats.oldest_secs),
-    ));
-    Ok(ExitCode::Success)
+    ))
 }
 
 fn list(args: &ViewArgs, home: &Home) -> Result<ExitCode, Failure> {
@@ -96,7 +95,7 @@ fn list(args: &ViewArgs, home: &Home) -> Result<ExitCode, Failure> {
         .clients()
         .map_err(|error| explain(&error))?;
     if args.json {
-        return Ok(say_json(&clients));
+        return print_json(&clients);
     }
     let mut text = format!("{:44} {:>9} {:>12} oldest\n", "client", "messages", "bytes");
     for client in clients {
@@ -107,8 +106,7 @@ fn list(args: &ViewArgs, home: &Home) -> Result<ExitCode, Failure> {
             client.messages, client.bytes
         );
     }
-    say(&text);
-    Ok(ExitCode::Success)
+    print_text(&text)
 }
 
 fn remove(args: &RemoveArgs, home: &Home) -> Result<ExitCode, Failure> {
@@ -122,13 +120,12 @@ fn remove(args: &RemoveArgs, home: &Home) -> Result<ExitCode, Failure> {
     };
     if args.view.json {
         let removed = true;
-        return Ok(say_json(&Removed { removed, messages }));
+        return print_json(&Removed { removed, messages });
     }
-    say(&format!(
+    print_text(&format!(
         "Removed {}, and {messages} messages\n",
         args.client
-    ));
-    Ok(ExitCode::Success)
+    ))
 }
 
 fn open(args: &ViewArgs, home: &Home) -> Result<Inspector, Failure> {
@@ -143,10 +140,9 @@ fn explain(error: &StoreError) -> Failure {
     explain_store(Failure::from_error(error), error)
 }
 
-fn say_json(value: &impl Serialize) -> ExitCode {
+fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
     let text = serde_json::to_string(value).expect("numbers and texts have a JSON form");
-    say(&format!("{text}\n"));
-    ExitCode::Success
+    print_text(&format!("{text}\n"))
 }
 
 /// Seconds of service, for people.

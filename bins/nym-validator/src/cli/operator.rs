@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use nym_daemon::exit::{ExitCode, Failure, say};
+use nym_daemon::exit::{ExitCode, Failure, print_text, say};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::PROTOCOL_VERSION;
@@ -266,8 +266,7 @@ pub(super) fn bonds(args: &BondsArgs, home: &Home) -> Result<ExitCode, Failure> 
     let bonds = bonds.map_err(|error| explain_storage(&error))?;
     if args.json {
         let bonds: Vec<_> = bonds.iter().map(to_json).collect();
-        say(&format!("{}\n", serde_json::Value::from(bonds)));
-        return Ok(ExitCode::Success);
+        return print_text(&format!("{}\n", serde_json::Value::from(bonds)));
     }
     let mut text = format!("{:44} {:8} {:8} address\n", "identity", "place", "version");
     for bond in bonds {
@@ -286,8 +285,7 @@ pub(super) fn bonds(args: &BondsArgs, home: &Home) -> Result<ExitCode, Failure> 
         let (identity, address) = (bond.node.identity_key(), bond.node.mix_address());
         let _ = writeln!(text, "{identity:44} {place:8} {version:8} {address}{note}");
     }
-    say(&text);
-    Ok(ExitCode::Success)
+    print_text(&text)
 }
 
 fn to_json(bond: &StandingBond) -> serde_json::Value {
