@@ -45,6 +45,11 @@ use crate::mailroom::{Desk, Exit, Mailroom};
 use crate::metrics::GatewayMetrics;
 use crate::store::{Store, StoreError, StoreThread};
 
+/// What the first page says.
+const WELCOME: &str = "This is nym-gateway, a mailbox of a mixnet.\n\n\
+    /clients counts clients and their messages, /stats packets. /health tells whether it is\n\
+    announced, /ready whether it wants clients, /metrics everything.\n";
+
 /// How long packets and acknowledgements that are queued may take when the gateway stops.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -374,7 +379,7 @@ impl Gateway {
                 Box::new(handshakes),
             ]);
             let pages = crate::http::router(counters.clone(), description, announced, desk)
-                .merge(pages::router(readiness.clone(), metrics));
+                .merge(pages::router(WELCOME, readiness.clone(), metrics));
             let token = close_pages.clone();
             tasks.spawn(async move { http.run(pages, token).await.map_err(GatewayError::Http) });
         }

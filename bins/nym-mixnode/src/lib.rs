@@ -73,6 +73,11 @@ use tokio_util::sync::CancellationToken;
 pub use crate::config::Config;
 pub use crate::init::{InitError, InitOptions, Initialised, init};
 
+/// What the first page says.
+const WELCOME: &str = "This is nym-mixnode, a relay of a mixnet.\n\n\
+    /description says who runs it, /stats counts packets, /health tells whether it is announced.\n\
+    /ready and /metrics are for its operator.\n";
+
 /// How long packets that are already on their way out may take when the node stops.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -270,7 +275,7 @@ impl Mixnode {
             vec![Box::new(node), Box::new(links.clone())],
         );
         let pages = router(counters.clone(), config.description, announcer.announced())
-            .merge(pages::router(readiness.clone(), metrics));
+            .merge(pages::router(WELCOME, readiness.clone(), metrics));
         let parts = Parts {
             acceptor: links.node_acceptor(),
             clock,

@@ -66,6 +66,7 @@ async fn g15_a_node_without_a_validator_serves_its_pages_and_stops() {
     let mut tasks = JoinSet::new();
     tasks.spawn(node.run(shutdown.clone()));
     for (path, end) in [
+        ("/", WELCOME),
         ("/health", "{\"status\":\"up\",\"announced\":false}"),
         ("/ready", "{\"ready\":true}\n"),
         ("/metrics", "# EOF\n"),

@@ -20,6 +20,8 @@
 //! | `POST /v1/announce` | `{"status":"new"}` or `{"status":"renewed"}` |
 //! | `GET /health` | `{"status":"ok",…}` |
 //!
+//! Only without a prefix there are `GET /`, `/ready` and `/metrics`, for the operator.
+//!
 //! Refusals are `{"error":"<what is wrong>"}` with a fitting status. Two ports serve the same
 //! documents, because 0.11 programs look for the lists on a port of their own.
 //!
@@ -89,6 +91,11 @@ pub use crate::config::{Config, Reloadable};
 
 /// The file in the data directory that holds the nodes.
 pub const REGISTRY_FILE: &str = "registry.sqlite";
+
+/// What the first page says.
+const WELCOME: &str = "This is nym-validator, the directory of a mixnet.\n\n\
+    /v1/mixnodes and /v1/gateways list its nodes, /health counts them. /ready and /metrics are for\n\
+    its operator.\n";
 
 /// After a restart no node is removed for so long, or for the whole time to live if that is
 /// shorter: while the validator was away, nobody could announce anything.
@@ -215,7 +222,7 @@ impl Validator {
         let readiness = Readiness::default();
         let metrics = Box::new(ValidatorMetrics(Arc::clone(&service.tally)));
         let metrics = Metrics::refreshed_every(self.metrics_refresh, vec![metrics]);
-        let pages = pages::router(readiness.clone(), metrics);
+        let pages = pages::router(WELCOME, readiness.clone(), metrics);
         let router = pages.merge(service::router(service.clone()));
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();

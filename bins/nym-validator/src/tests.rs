@@ -262,7 +262,7 @@ async fn what_is_no_query_is_an_error_object() {
         "/wasm/contract/c/smart/!",
         "/wasm/contract/c/smart/e30=",
         "/nothing",
-        "/",
+        "/v1",
     ] {
         let (status, body) = validator.get(path).await;
         assert!(status.is_client_error(), "{path}: {status}");
@@ -566,6 +566,9 @@ async fn operator_sees_what_is_counted_and_when_the_validator_is_ready() {
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in {page}");
     }
+    let (status, welcome) = validator.get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(welcome.contains("/v1/mixnodes"), "{welcome}");
     let ready = validator.get("/ready").await;
     assert_eq!(ready, (StatusCode::OK, "{\"ready\":true}\n".to_owned()));
     validator.stop().await;

@@ -2,6 +2,7 @@
 //!
 //! | Request | Answer |
 //! |---|---|
+//! | `GET /` | who this is, and which pages there are, in a few words |
 //! | `GET /ready` | 200 `{"ready":true}`, or 503 with the reason while the program starts or stops |
 //! | `GET /metrics` | [`Metrics`], in the text format of OpenMetrics |
 
@@ -86,9 +87,10 @@ impl Readiness {
     }
 }
 
-/// The pages.
-pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
+/// The pages; the first one says `welcome`.
+pub fn router(welcome: &'static str, readiness: Readiness, metrics: Metrics) -> Router {
     Router::new()
+        .route("/", get(async move || welcome))
         .route("/ready", get(ready))
         .route("/metrics", get(show))
         .with_state(Pages { readiness, metrics })

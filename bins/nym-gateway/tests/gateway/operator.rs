@@ -98,6 +98,8 @@ async fn stop_is_told_before_it_begins_and_clients_are_told_to_come_back() {
         gateway.page("/ready").await,
         (200, "{\"ready\":true}\n".to_owned())
     );
+    let (status, welcome) = gateway.page("/").await;
+    assert!(status == 200 && welcome.contains("/clients"), "{welcome}");
     gateway.ask_to_stop();
     let told = async {
         while gateway.page("/ready").await.0 != 503 {
