@@ -79,6 +79,27 @@ fn alice_says_hello_to_bob() {
 }
 
 #[test]
+fn the_commands_it_prints_send_and_listen_beside_it() {
+    let (localnet, ..) = running_localnet(&[]);
+    let printed = |start: &'static str| {
+        localnet.wait_for(start, |line| {
+            let line = line.trim();
+            line.starts_with(start).then(|| line.to_owned())
+        })
+    };
+    let commands = ["export NYM_HOME=", "nym-client send ", "nym-client listen "].map(printed);
+    let programs = program("nym-client");
+    let folder = programs.parent().expect("a program is in a folder");
+    let path = std::env::var("PATH").expect("there is a search path");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-euc", &format!("{} --count 1", commands.join("\n"))])
+        .env("PATH", format!("{}:{path}", folder.display()));
+    let (stdout, stderr) = texts(&output_of(&mut shell));
+    assert_eq!(stdout, "Hello Nym!\n", "{stderr}");
+}
+
+#[test]
 fn a_kept_directory_keeps_the_addresses() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("net");

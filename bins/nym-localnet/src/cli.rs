@@ -119,7 +119,11 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             create_private_dir(dir).map_err(|error| {
                 Failure::new(chain(&error)).advice("name a directory you may write to with --dir")
             })?;
-            (dir.clone(), None)
+            // Whoever reads what is printed, or a client's configuration, may be elsewhere.
+            (
+                std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
+                None,
+            )
         }
         None => {
             let made = tempfile::Builder::new().prefix("nym-localnet-").tempdir();

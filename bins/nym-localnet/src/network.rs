@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nym_client::keys::KeyFiles;
-use nym_client::{AppsConfig, Client, ClientConfig};
+use nym_client::config::Overrides;
+use nym_client::init::{GatewayChoice, InitOptions, init};
+use nym_client::{Client, ClientConfig, ClientError};
 use nym_client_core::Journey;
+use nym_daemon::config::{self, ConfigError};
 use nym_daemon::entropy;
-use nym_daemon::home::create_private_dir;
+use nym_daemon::home::{Home, Id, Kind, create_private_dir};
 use nym_gateway::Gateway;
 use nym_mixnode::Mixnode;
 use nym_node::keys::NodeKeys;
@@ -105,8 +107,6 @@ impl Localnet {
         let first_gateway = gateways.first().map(|gateway| gateway.identity);
         let join = first_gateway.filter(|_| config.legacy).map(|gateway| {
             let registry = config.dir.join(VALIDATOR_DIR);
-            // Whoever reads it may be elsewhere.
-            let registry = std::path::absolute(&registry).unwrap_or(registry);
             join::how_to_join(&validator, &gateway, &registry)
         });
         let map = Map {
@@ -311,35 +311,15 @@ impl Start<'_> {
                 break;
             };
             let failed = |source| LocalnetError::Client { name, source };
-            let key_files = KeyFiles::in_dir(&data_dir(&self.config.dir, "clients", name)?);
-            let validators = vec![validator.clone()];
-            let registered = nym_client::init::register(
-                &key_files,
-                validators.clone(),
-                Some(gateway.identity),
-                self.places.legacy_peers(),
-            )
-            .await
-            .map_err(failed)?;
-            let mut config = ClientConfig::new(
-                name,
-                key_files,
-                gateway.identity,
-                registered.gateway_listener,
-                validators,
-            );
-            let port = self.config.app_port(index).unwrap_or_default();
-            config.apps = Some(AppsConfig {
-                port,
-                ..AppsConfig::default()
-            });
+            let config = self.client_config(index, name, validator, gateway).await;
+            let mut config = config.map_err(failed)?;
             config.engine = self.config.engine.clone();
-            config.legacy_peers = self.places.legacy_peers();
             if self.config.legacy {
                 config.topology_refresh_rate = LEGACY_REFRESH_RATE;
             }
             config.journeys = journeys_in.take();
-            let client = Client::bind(config).await.map_err(failed)?;
+            let mut client = Client::bind(config).await.map_err(failed)?;
+            client.publish().map_err(failed)?;
             let addresses = client.addresses();
             statuses.push((name, client.status()));
             entries.push(ClientEntry {
@@ -362,6 +342,41 @@ impl Start<'_> {
             }
         }
         Ok((entries, journeys))
+    }
+
+    /// Sets a client up as `nym-client init` does, so that its commands work beside it.
+    async fn client_config(
+        &self,
+        index: usize,
+        name: &'static str,
+        validator: &ValidatorUrl,
+        gateway: &StartedGateway,
+    ) -> Result<ClientConfig, ClientError> {
+        let home = Home::at(&self.config.dir);
+        let id: Id = name.parse().expect("the names of clients are ids");
+        // What an earlier run wrote names ports of that run. The keys stay.
+        let config_file = home.program(Kind::Client, &id).config_file();
+        if config_file.exists() {
+            std::fs::remove_file(&config_file).map_err(|source| ConfigError::Write {
+                path: config_file.clone(),
+                source,
+            })?;
+        }
+        let initialised = init(InitOptions {
+            home,
+            id,
+            gateway: Some(GatewayChoice::Identity(gateway.identity)),
+            overrides: Overrides {
+                validators: Some(vec![validator.to_string()]),
+                port: self.config.app_port(index),
+                legacy_peers: Some(self.places.legacy_peers().to_string()),
+                ..Overrides::default()
+            },
+            fast_mode: false,
+        })
+        .await?;
+        let loaded = config::load(&initialised.config_file)?;
+        Ok(ClientConfig::from_file(loaded)?)
     }
 }
 

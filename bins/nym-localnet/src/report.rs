@@ -9,6 +9,7 @@ use nym_client_core::EngineConfig;
 use nym_packet::address::Recipient;
 
 use crate::hello::{HELLO, Hello};
+use crate::join::quoted;
 
 /// The network that is up: who is where.
 #[derive(Debug)]
@@ -184,10 +185,22 @@ pub fn how_to_connect(map: &Map) -> String {
         );
         let _ = writeln!(text, "           {}", client.recipient);
     }
+    let (dir, kept) = &map.dir;
+    if let [from, to, ..] = map.clients.as_slice() {
+        let _ = write!(
+            text,
+            "\nFrom the command line:\n\n  \
+             export NYM_HOME={}\n  \
+             nym-client send --id {from} --to \"$(nym-client address --id {to})\" '{HELLO}'\n  \
+             nym-client listen --id {to}\n",
+            quoted(dir),
+            from = from.name,
+            to = to.name,
+        );
+    }
     if let Some(join) = &map.join {
         let _ = write!(text, "\n{join}");
     }
-    let (dir, kept) = &map.dir;
     let fate = if *kept {
         "stays"
     } else {
