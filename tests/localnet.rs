@@ -26,7 +26,8 @@ fn once_delivers_the_hello_and_shows_its_journey() {
     let temporary = tempfile::tempdir().unwrap();
     let mut command = localnet();
     command
-        .args(["--once", "--port", "0"])
+        // Without the warnings that a slow machine deserves.
+        .args(["--once", "--port", "0", "--log", "error"])
         .env("TMPDIR", temporary.path());
     let output = output_of(&mut command);
     let (stdout, stderr) = texts(&output);
