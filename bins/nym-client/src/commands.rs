@@ -15,7 +15,9 @@ mod local_app;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use indicatif::ProgressBar;
 use nym_daemon::exit::{ExitCode, Failure, Printed, cannot, print};
 use nym_daemon::home::{Home, Id, Kind};
 use nym_daemon::shutdown::Shutdown;
@@ -71,6 +73,13 @@ fn print_json(value: &impl Serialize) -> Result<Printed, Failure> {
         .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
     line.push(b'\n');
     print(&line)
+}
+
+/// Says on a terminal what is waited for, until this is dropped.
+fn waiting_for(what: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(format!("waiting for {what}"));
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }
 
 /// Says something to the person at the terminal, beside the data.

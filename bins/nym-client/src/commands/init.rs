@@ -3,12 +3,13 @@
 use nym_daemon::exit::{ExitCode, Failure, say};
 use nym_daemon::home::Home;
 
-use super::note;
+use super::{note, waiting_for};
 use crate::cli::InitArgs;
 use crate::init::{GatewayChoice, InitOptions, init};
 
 pub(crate) async fn execute(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
     let asked = args.gateway;
+    let waiting = waiting_for("a gateway");
     let client = init(InitOptions {
         home,
         id: args.id,
@@ -17,6 +18,7 @@ pub(crate) async fn execute(args: InitArgs, home: Home) -> Result<ExitCode, Fail
         fast_mode: args.fastmode,
     })
     .await?;
+    drop(waiting);
     let file = client.config_file.display();
     if client.existed {
         say(&format!(

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::waiting_for;
 use crate::client::Client;
 use crate::config::{AppsConfig, ClientConfig};
 use crate::error::ClientError;
@@ -99,6 +100,7 @@ impl LocalApp {
         let connecting = async {
             // Who sends waits until that is possible.
             if let (Some(started), Pushes::Left) = (&started, pushes) {
+                let _waiting = waiting_for("the connection to the gateway");
                 started.connected().await?;
             }
             dial(address, &apps, pushes).await

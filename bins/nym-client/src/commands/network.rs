@@ -8,7 +8,7 @@ use nym_daemon::home::Home;
 use nym_protocol::validator::Topology;
 use serde::Serialize;
 
-use super::{JSON_VERSION, config_file, environment, print_json};
+use super::{JSON_VERSION, config_file, environment, print_json, waiting_for};
 use crate::cli::{GatewaysArgs, NetworkArgs, TopologyArgs};
 use crate::config::{Overrides, VALIDATOR_DEFAULT, load_layered, parse_validators};
 use crate::error::ClientError;
@@ -31,7 +31,9 @@ struct GatewayLine {
 
 pub(crate) async fn gateways(args: &GatewaysArgs, home: &Home) -> Result<ExitCode, Failure> {
     let topology = fetch(&args.network, home).await?;
+    let waiting = waiting_for("the gateways' answers");
     let measured = measure(topology.gateways).await;
+    drop(waiting);
     let gateways = measured
         .iter()
         .map(|Measured { gateway, latency }| GatewayLine {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::local_app::{FRAME_OVERHEAD, LocalApp, Pushes, Said};
-use super::{JSON_VERSION, client_config, note, print_json};
+use super::{JSON_VERSION, client_config, note, print_json, waiting_for};
 use crate::cli::{Destination, SendArgs};
 use crate::config::{AppsConfig, Overrides};
 
@@ -161,7 +161,9 @@ async fn wait(
                 (asked, ask_at) = (true, Instant::now() + ASK_AGAIN_AFTER);
             }
             () = sleep_until(until) => {
-                progress.abandon();
+                if packets >= PROGRESS_FROM {
+                    progress.abandon();
+                }
                 return Ok(Status::Late);
             }
         }
@@ -219,8 +221,8 @@ async fn news(app: &mut LocalApp) -> Result<News, Failure> {
 }
 
 fn progress_bar(packets: u64) -> ProgressBar {
-    if packets < PROGRESS_FROM || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+    if packets < PROGRESS_FROM {
+        return waiting_for("the delivery");
     }
     let style = "{bar:40} {pos}/{len} packets, {eta} left";
     // The default style serves as well if the text above were wrong.

@@ -101,6 +101,7 @@ pub(super) fn key_of_line(text: &str, line: usize) -> Option<String> {
     assignments(text)
         .find(|(number, _)| *number == line)
         .map(|(_, key)| key)
+        .filter(|key| !key.is_empty())
 }
 
 /// The number of the line that assigns the dotted `key` or opens the table of that name.
@@ -177,6 +178,7 @@ mod tests {
         assert_eq!(line_of_key(text, "b"), None);
         assert_eq!(key_of_line(text, 4).as_deref(), Some("t.b"));
         assert_eq!(key_of_line(text, 1), None);
+        assert_eq!(key_of_line("[[[", 1), None);
     }
 
     proptest! {
