@@ -288,7 +288,10 @@ fn a_key_file_that_is_not_fit_is_one_clear_line_and_nothing_is_overwritten() {
             },
             "CERTIFICATE",
         ),
-        (|path| fs::write(path, "").unwrap(), ""),
+        (
+            |path| fs::write(path, "").unwrap(),
+            "what to do: restore it from a copy",
+        ),
         (|path| fs::remove_file(path).unwrap(), ""),
         // What cannot be read, even for a user who may read everything.
         (

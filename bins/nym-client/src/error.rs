@@ -135,7 +135,7 @@ impl From<ClientError> for Failure {
             ClientError::Keys(KeyFileError::Read { .. }) => failure.advice(
                 "restore the file from a copy; without it, make another client: nym-client init",
             ),
-            ClientError::Keys(_) => failure,
+            ClientError::Keys(error) => failure.advise(error.advice()),
             ClientError::NoGateway => failure.advice(
                 "wait until a gateway has announced itself: `nym-client gateways` lists them",
             ),

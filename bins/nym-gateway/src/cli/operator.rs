@@ -116,7 +116,10 @@ fn remove(args: &RemoveArgs, home: &Home) -> Result<ExitCode, Failure> {
         .map_err(|error| explain(&error))?;
     let Some(messages) = removed else {
         let failure = Failure::new(format!("there is no client {}", args.client));
-        return Err(failure.advice("list them with `nym-gateway clients list`"));
+        return Err(failure.advice(format!(
+            "list them with `nym-gateway clients list --id {}`",
+            args.view.id
+        )));
     };
     if args.view.json {
         let removed = true;
