@@ -11,10 +11,11 @@ use crate::journal::{Change, Journal, record};
 /// Reply keys under the digest that a reply starts with; each opens one reply.
 ///
 /// Bounded by number and age: the oldest key goes first, and a reply that arrives later cannot
-/// be read any more.
+/// be read any more. Keys whose reply has come do not count.
 #[derive(Debug)]
 pub(crate) struct ReplyKeys {
     keys: BTreeMap<KeyDigest, ReplyKey>,
+    /// All keys, the oldest first, among others that were taken: twice `count_max` at most.
     by_age: VecDeque<(Timestamp, KeyDigest)>,
     count_max: usize,
     age_max: Duration,
@@ -32,7 +33,11 @@ impl ReplyKeys {
 
     pub(crate) fn insert(&mut self, now: Timestamp, key: ReplyKey, journal: &mut Journal) {
         self.expire(now, journal);
-        while self.by_age.len() >= self.count_max {
+        if self.by_age.len() >= self.count_max.saturating_mul(2) {
+            let keys = &self.keys;
+            self.by_age.retain(|(_, digest)| keys.contains_key(digest));
+        }
+        while self.keys.len() >= self.count_max {
             let Some((_, oldest)) = self.by_age.pop_front() else {
                 break;
             };
@@ -128,5 +133,73 @@ impl SpentSurbs {
         self.last_number = self.last_number.max(number);
         self.numbers.insert(digest, number);
         self.by_age.insert(number, digest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGE_MAX: Duration = Duration::from_secs(60);
+
+    fn key(number: u8) -> ReplyKey {
+        ReplyKey::from_bytes([number; ReplyKey::LEN])
+    }
+
+    fn is_taken(keys: &mut ReplyKeys, now: Timestamp, number: u8) -> bool {
+        let taken = keys.take(now, &key(number).digest(), &mut Journal::volatile());
+        taken.is_some()
+    }
+
+    #[test]
+    fn a_key_is_taken_once_and_the_oldest_goes_for_a_new_one() {
+        let mut keys = ReplyKeys::new(2, AGE_MAX);
+        for number in 1..=3 {
+            keys.insert(Timestamp::ZERO, key(number), &mut Journal::volatile());
+        }
+        let taken = [1, 2, 3, 3].map(|number| is_taken(&mut keys, Timestamp::ZERO, number));
+        assert_eq!(taken, [false, true, true, false]);
+    }
+
+    #[test]
+    fn keys_of_replies_that_have_come_take_no_room() {
+        let mut keys = ReplyKeys::new(2, AGE_MAX);
+        keys.insert(Timestamp::ZERO, key(0), &mut Journal::volatile());
+        for number in 1..=20 {
+            keys.insert(Timestamp::ZERO, key(number), &mut Journal::volatile());
+            assert!(is_taken(&mut keys, Timestamp::ZERO, number));
+            assert!(keys.by_age.len() <= 4, "{} keys", keys.by_age.len());
+        }
+        assert!(
+            is_taken(&mut keys, Timestamp::ZERO, 0),
+            "there was always room"
+        );
+    }
+
+    #[test]
+    fn a_key_opens_a_reply_up_to_its_age_and_is_forgotten_beyond_it() {
+        let at_its_age = Timestamp::ZERO + AGE_MAX;
+        for (now, known) in [
+            (at_its_age, true),
+            (at_its_age + Duration::from_nanos(1), false),
+        ] {
+            let mut keys = ReplyKeys::new(2, AGE_MAX);
+            keys.insert(Timestamp::ZERO, key(1), &mut Journal::volatile());
+            assert_eq!(is_taken(&mut keys, now, 1), known);
+        }
+    }
+
+    #[test]
+    fn a_surb_is_spent_once_and_its_mark_is_forgotten_above_the_limit() {
+        let digest = |number: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            KeyDigest::from_bytes(bytes)
+        };
+        let mut spent = SpentSurbs::default();
+        let mut spend = |number| spent.spend(digest(number), &mut Journal::volatile());
+        assert!((0..=SpentSurbs::COUNT_MAX).all(&mut spend));
+        assert!(!spend(1), "the oldest that is remembered");
+        assert!(spend(0), "forgotten for the last one");
     }
 }
