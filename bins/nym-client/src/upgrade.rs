@@ -253,6 +253,19 @@ mod tests {
     }
 
     #[test]
+    fn validators_under_their_other_name_are_kept() {
+        let text = old_file("version = '0.10.1'").replace(
+            "validator_rest_urls = ['http://mine:1317']",
+            "validator_rest_url = 'http://mine:1317'",
+        );
+        let files = Files::with(&text);
+        files.upgrade(None).unwrap();
+        let validators = files.config().validators;
+        let named: Vec<_> = validators.iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["http://mine:1317/"]);
+    }
+
+    #[test]
     fn a_second_upgrade_changes_nothing() {
         let files = Files::with(&old_file("version = '0.11.0'"));
         files.upgrade(None).unwrap();

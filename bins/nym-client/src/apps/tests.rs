@@ -22,6 +22,9 @@ const ADDRESS: &str = "GsugBcLyNHtP1BEuz3e97Fv1qNjR9oezXsWQ88epp5F8.\
 
 const MESSAGE_LEN_MAX: usize = 100_000;
 
+/// How long a busy machine may take for one thing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 mod bad_input;
 
 /// The socket for apps of a client whose engine is the test.
@@ -124,6 +127,15 @@ impl Socket {
         page
     }
 
+    /// Waits until the tasks of all apps have ended.
+    async fn all_are_gone(&self) {
+        let mut metrics = self.page("/metrics").await;
+        while !metrics.contains("nym_client_apps_connected 0\n") {
+            tokio::task::yield_now().await;
+            metrics = self.page("/metrics").await;
+        }
+    }
+
     async fn arrive(&self, message: &[u8]) {
         self.receive(Received::new(message.to_vec())).await;
     }
@@ -171,7 +183,8 @@ impl App {
 
     async fn hear(&mut self) -> WsMessage {
         loop {
-            match self.0.receive().await.unwrap().unwrap() {
+            let heard = timeout(PATIENCE, self.0.receive()).await;
+            match heard.expect("nothing is said").unwrap().unwrap() {
                 Incoming::Message(message) => return message,
                 Incoming::Pong(_) => {}
             }
@@ -465,6 +478,46 @@ async fn a_message_waits_for_an_app_and_pushes_go_to_the_newest() {
         first.hear().await,
         WsMessage::Text("for the first".to_owned())
     );
+}
+
+/// What the client writes next on a websocket: the first byte of the frame, and its content.
+async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let kind = stream.read_u8().await.unwrap();
+    let mut content = vec![0; stream.read_u8().await.unwrap().into()];
+    stream.read_exact(&mut content).await.unwrap();
+    (kind, content)
+}
+
+#[tokio::test]
+async fn a_message_whose_ping_was_not_answered_goes_to_the_next_app() {
+    let socket = Socket::open().await;
+    let mut stream = bad_input::upgraded(&socket).await;
+    socket.arrive(b"unread").await;
+    let mut frames = Vec::new();
+    // The message with its ping, and a ping that asks whether the connection lives.
+    while frames.len() < 3 {
+        frames.push(frame(&mut stream).await);
+    }
+    assert!(frames.contains(&(0x81, b"unread".to_vec())), "{frames:?}");
+    assert!(frames.contains(&(0x89, Vec::new())), "{frames:?}");
+    // It lives; that says nothing of the message.
+    stream.write_all(b"\x8a\x80\0\0\0\0").await.unwrap();
+    stream.shutdown().await.unwrap();
+    socket.all_are_gone().await;
+
+    let mut next = socket.connect("/").await;
+    socket.arrive(b"later").await;
+    assert_eq!(next.hear().await, WsMessage::Text("unread".to_owned()));
+    assert_eq!(next.hear().await, WsMessage::Text("later".to_owned()));
+    // The first answer comes behind the last ping, whose answer leaves in front of the second question.
+    for _ in 0..2 {
+        next.ask_address().await;
+    }
+    drop(next);
+    socket.all_are_gone().await;
+    let mut last = socket.connect("/").await;
+    socket.arrive(b"last").await;
+    assert_eq!(last.hear().await, WsMessage::Text("last".to_owned()));
 }
 
 #[tokio::test]

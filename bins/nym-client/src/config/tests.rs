@@ -291,6 +291,17 @@ fn every_key_has_a_section_in_the_file_and_a_comment_above_its_group() {
 }
 
 #[test]
+fn vpn_mode_is_off_unless_the_file_says_that_it_is_on() {
+    const OFF: &str = "vpn_mode = false\n";
+    let text = render(&complete());
+    assert!(text.contains(OFF), "{text}");
+    for (line, is_on) in [(OFF, false), ("", false), ("vpn_mode = true\n", true)] {
+        let config = load(&text.replace(OFF, line)).unwrap();
+        assert_eq!(config.engine.vpn_mode, is_on, "{line:?}");
+    }
+}
+
+#[test]
 fn a_client_keeps_what_it_was_given_unless_it_is_told_not_to() {
     let text = render(&complete());
     let kept = load(&text).unwrap().store.unwrap();

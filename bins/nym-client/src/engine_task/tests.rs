@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nym_client_core::{EngineConfig, Lane, MessageId, SendError};
+use nym_client_core::{EngineConfig, FailureReason, Lane, MessageId, SendError};
 use nym_daemon::entropy;
 use nym_packet::address::Recipient;
 use nym_packet::fragment::{FragmentGeometry, split};
-use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey};
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, PublicKey};
 use nym_packet::{message, payload};
 use nym_protocol::validator::topology::{GatewayDescriptor, MixnodeDescriptor};
 use sphinx::PrivateKey;
@@ -262,6 +262,26 @@ async fn an_app_waits_for_room_and_is_refused_when_the_link_goes_down() {
         matches!(refused, Err(SendError::QueueFull { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_given_up_is_told_with_the_reason() {
+    let mut fixture = Fixture::start();
+    fixture.connect().await;
+    // Nothing can be encrypted to this key.
+    fixture.recipient.encryption = PublicKey::from_bytes([0; 32]);
+    let done = fixture.send(10).await.await.unwrap().unwrap();
+    let accepted = fixture.news.recv().await;
+    assert!(
+        matches!(accepted, Some(News::Accepted(message, _)) if Some(message) == done.message),
+        "{accepted:?}"
+    );
+    let ended = timeout(Duration::from_secs(60), fixture.news.recv()).await;
+    let Ok(Some(News::Ended(message, Outcome::Failed { reason }))) = ended else {
+        panic!("{ended:?} is no failure");
+    };
+    let expected = FailureReason::UnusableRecipient.to_string();
+    assert_eq!((Some(message), reason), (done.message, expected));
 }
 
 #[tokio::test(start_paused = true)]

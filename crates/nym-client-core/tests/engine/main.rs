@@ -17,7 +17,8 @@ use nym_packet::address::Recipient;
 use nym_packet::fragment::{FragmentGeometry, split};
 use nym_packet::geometry::PAYLOAD_PREFIX_LEN;
 use nym_packet::keys::{IdentityKeyPair, PublicKey};
-use nym_packet::payload;
+use nym_packet::reply::{REPLY_SURB_LEN, ReplySurb};
+use nym_packet::{message, payload};
 use nym_protocol::app::SenderTag;
 use nym_protocol::validator::topology::Topology;
 use proptest::prelude::*;
@@ -199,19 +200,7 @@ fn a_reply_finds_its_way_and_its_surb_works_once() {
         net.engine(EngineConfig::default()),
         net.engine(EngineConfig::default()),
     );
-    alice
-        .send(net.now, bob.recipient(), b"who is there?", true)
-        .unwrap();
-    let mut events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
-        true
-    });
-    let surb = events
-        .iter_mut()
-        .find_map(|(_, event)| match event {
-            Event::Received(received) => received.reply_surb.take(),
-            _ => None,
-        })
-        .expect("the message carries a reply SURB");
+    let surb = ask(&mut net, &mut alice, &mut bob);
     let again = surb.to_string().parse().unwrap();
 
     bob.reply(net.now, surb, b"guess".to_vec()).unwrap();
@@ -233,17 +222,7 @@ fn a_reply_has_1610_bytes_at_most() {
         net.engine(EngineConfig::default()),
     );
     for (len, fits) in [(1_610, true), (1_611, false)] {
-        alice.send(net.now, bob.recipient(), b"?", true).unwrap();
-        let events = net.run(&mut [&mut alice, &mut bob], Duration::from_secs(2), |_| {
-            true
-        });
-        let surb = events
-            .into_iter()
-            .find_map(|(_, event)| match event {
-                Event::Received(received) => received.reply_surb,
-                _ => None,
-            })
-            .unwrap();
+        let surb = ask(&mut net, &mut alice, &mut bob);
         let outcome = bob.reply(net.now, surb, vec![1; len]);
         if fits {
             outcome.unwrap();
@@ -255,6 +234,38 @@ fn a_reply_has_1610_bytes_at_most() {
             assert_eq!(outcome, Err(SendError::ReplyTooLong { len, max: 1_610 }));
         }
     }
+}
+
+#[test]
+fn a_reply_that_nobody_acknowledges_is_given_up_after_a_minute() {
+    let mut net = Net::new(16);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    let surb = ask(&mut net, &mut alice, &mut bob);
+    let reply = bob.reply(net.now, surb, b"!".to_vec()).unwrap();
+    let early = net.run(&mut [&mut bob], Duration::from_secs(59), |_| false);
+    assert!(early.is_empty(), "{early:?}");
+    let events = net.run(&mut [&mut bob], Duration::from_secs(5), |_| false);
+    let expected = FailureReason::ReplyUnacknowledged;
+    assert!(
+        matches!(events.as_slice(), [(0, Event::Failed { message, reason, .. })]
+            if *message == reply && *reason == expected),
+        "{events:?}"
+    );
+    assert_eq!(bob.unacknowledged_bytes(), 0);
+}
+
+/// Alice asks Bob; the SURB that came with the question.
+fn ask(net: &mut Net, alice: &mut Engine<ChaCha20Rng>, bob: &mut Engine<ChaCha20Rng>) -> ReplySurb {
+    alice.send(net.now, bob.recipient(), b"?", true).unwrap();
+    let events = net.run(&mut [alice, bob], Duration::from_secs(2), |_| true);
+    let mut surbs = events.into_iter().filter_map(|(_, event)| match event {
+        Event::Received(received) => received.reply_surb,
+        _ => None,
+    });
+    surbs.next().expect("the message carries a reply SURB")
 }
 
 #[test]
@@ -340,6 +351,13 @@ fn what_cannot_be_sent_is_refused_with_the_reason() {
     stranger.gateway = IdentityKeyPair::generate(&mut net.rng).public_key();
     let refused = alice.send(net.now, &stranger, b"?", false);
     assert_eq!(refused, Err(SendError::RecipientGatewayUnknown));
+
+    let mut moved = net.topology.clone();
+    moved.gateways[0].identity = stranger.gateway;
+    assert!(alice.set_topology(moved));
+    let refused = alice.send(net.now, &stranger, b"?", false);
+    assert_eq!(refused, Err(SendError::OwnGatewayUnknown));
+    assert!(alice.set_topology(net.topology.clone()));
 
     let refused = alice.send(net.now, bob.recipient(), &[0; 5_001], false);
     assert_eq!(
@@ -464,6 +482,75 @@ fn a_message_that_lacks_what_it_announces_is_ignored_and_the_next_one_arrives() 
     bob.send(net.now, &to, b"still here", false).unwrap();
     let events = net.run(&mut [&mut bob], Duration::from_secs(2), |_| true);
     assert_eq!(received(&events), [b"still here"]);
+}
+
+/// Nothing on the wire protects what a gateway delivers.
+#[test]
+fn a_message_that_the_gateway_changes_is_survived_and_one_that_it_repeats_comes_once() {
+    let mut net = Net::new(17);
+    let mut bob = net.engine(EngineConfig::default());
+    let to = *bob.recipient();
+    let surb = ReplySurb::from_bytes(&[7; REPLY_SURB_LEN]).unwrap();
+    for surb in [None, Some(&surb)] {
+        let padded = message::prepare(b"hi", surb, FragmentGeometry::REGULAR).unwrap();
+        let fragments = split(&padded, FragmentGeometry::REGULAR, &mut net.rng);
+        let [fragment] = fragments.as_slice() else {
+            panic!("{} bytes fit into one fragment", padded.len());
+        };
+        let push = payload::encrypt(&fragment.to_bytes(), &to.encryption, &mut net.rng).unwrap();
+        // Every byte, so the header, the prefix and the end marker, which is 1.
+        for (index, mask) in (0..push.len()).flat_map(|index| [(index, 1), (index, 0xff)]) {
+            let mut changed = push.clone();
+            changed[index] ^= mask;
+            bob.handle_push(net.now, &changed);
+        }
+        while bob.poll_event().is_some() {}
+        bob.handle_push(net.now, &push);
+        let event = bob.poll_event();
+        assert!(
+            matches!(&event, Some(Event::Received(received)) if received.message == b"hi"),
+            "{event:?}"
+        );
+        let ignored = bob.stats().packets_ignored;
+        bob.handle_push(net.now, &push);
+        assert!(bob.poll_event().is_none());
+        assert_eq!(bob.stats().packets_ignored, ignored + 1);
+    }
+}
+
+#[test]
+fn a_reply_that_the_gateway_changes_is_survived_and_one_that_it_repeats_comes_once() {
+    let mut net = Net::new(18);
+    let (mut alice, mut bob) = (
+        net.engine(EngineConfig::default()),
+        net.engine(EngineConfig::default()),
+    );
+    for (is_changed, expected) in [(false, 1), (true, 0)] {
+        let surb = ask(&mut net, &mut alice, &mut bob);
+        bob.reply(net.now, surb, b"!".to_vec()).unwrap();
+        let home = *alice.recipient().identity.as_bytes();
+        let mut push = loop {
+            net.now = bob.poll_timeout(net.now).unwrap();
+            bob.handle_timeout(net.now);
+            let mut leaving = std::iter::from_fn(|| bob.poll_transmit());
+            let arrival = leaving.find_map(|packet| {
+                let arrival = net.carry(packet);
+                (arrival.destination == home).then_some(arrival)
+            });
+            if let Some(arrival) = arrival {
+                break arrival.message;
+            }
+        };
+        if is_changed {
+            // The end marker, behind the digest and the message.
+            push[32 + 1] ^= 1;
+        }
+        alice.handle_push(net.now, &push);
+        alice.handle_push(net.now, &push);
+        let events = std::iter::from_fn(|| alice.poll_event());
+        let arrived = events.filter(|event| matches!(event, Event::Received(_)));
+        assert_eq!(arrived.count(), expected, "changed: {is_changed}");
+    }
 }
 
 /// Alice gives Bob `surb_count` SURBs; Bob's tag for her, once all of them have arrived.

@@ -14,6 +14,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sphinx::PrivateKey;
 
+/// How often engines may have something to do at one instant.
+const TURNS_MAX: usize = 1_000;
+
 /// Three mix nodes and a gateway, and the time.
 pub(crate) struct Net {
     pub(crate) nodes: Vec<(HopAddress, PrivateKey)>,
@@ -137,7 +140,7 @@ impl Net {
     ) -> Vec<(usize, Event)> {
         let end = self.now + span;
         let mut events = Vec::new();
-        let mut count = 0;
+        let (mut count, mut turns) = (0, 0);
         loop {
             for index in 0..engines.len() {
                 engines[index].handle_timeout(self.now);
@@ -162,7 +165,11 @@ impl Net {
                 .filter_map(|engine| engine.poll_timeout(self.now))
                 .min();
             match next {
-                Some(next) if next <= end => self.now = next,
+                Some(next) if next <= end => {
+                    turns = if next > self.now { 0 } else { turns + 1 };
+                    assert!(turns < TURNS_MAX, "nothing gets an engine to rest");
+                    self.now = next;
+                }
                 _ => break,
             }
         }

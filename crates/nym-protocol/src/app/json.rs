@@ -226,6 +226,12 @@ mod tests {
     }
 
     #[test]
+    fn an_array_is_no_request() {
+        let error = Members::parse(r#"["send","m","r",true]"#).unwrap_err();
+        assert!(error.detail.contains("expected an object"), "{error}");
+    }
+
+    #[test]
     fn a_repeated_member_is_an_error_only_where_it_matters() {
         let members = Members::parse(r#"{"type":"a","message":1,"message":2}"#).unwrap();
         assert_eq!(members.kind().unwrap(), "a");

@@ -480,6 +480,30 @@ mod tests {
     }
 
     #[test]
+    fn a_response_that_ends_early_is_an_error() {
+        let received = || Received::new(b"hi".to_vec());
+        for response in [
+            encode_error(Form::Binary, &AppError::malformed("no")),
+            encode_received(Form::Binary, &received()),
+            encode_received(
+                Form::Binary,
+                &received().with_sender_tag(SenderTag::from_bytes([9; 16])),
+            ),
+            encode_self_address(Form::Binary, &ADDRESS.parse().unwrap()),
+            encode_lane_queue_length(Form::Binary, 7, 4),
+        ] {
+            let WsMessage::Binary(frame) = response else {
+                panic!("the binary form is binary");
+            };
+            assert!(parse_binary_response(&frame).is_ok());
+            for len in 0..frame.len() {
+                let cut = parse_binary_response(&frame[..len]);
+                assert!(cut.is_err(), "{len} of {} bytes", frame.len());
+            }
+        }
+    }
+
+    #[test]
     fn lane_0_exists_in_json_only() {
         let text = r#"{"type":"reply","message":"","senderTag":"AM6FBCDTms978WuVzRQMSg","connectionId":0}"#;
         let request = parse_text(text).unwrap();

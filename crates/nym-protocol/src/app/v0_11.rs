@@ -420,6 +420,7 @@ enum TextResponse<'a> {
 
 #[cfg(test)]
 mod tests {
+    use nym_packet::reply::REPLY_SURB_LEN;
     use proptest::prelude::*;
 
     use super::*;
@@ -456,8 +457,20 @@ mod tests {
 
     #[test]
     fn a_surb_length_that_leaves_no_room_for_the_message_length_is_refused() {
-        // 1 + 8 + 31 + 8 bytes: 31 bytes of SURB fit, 32 run into the message length.
-        for (surb_len, said) in [(31_u8, "malformed reply surb"), (32, "not enough data")] {
+        // 1 + 8 + 31 + 8 bytes: 31 bytes of SURB fit, 32 run into the message length. Below 16 bytes
+        // not even its key is there; 39 are all that is left, 63 the most that 0.11.0 dies of.
+        let (malformed, missing) = ("malformed reply surb", "not enough data");
+        for (surb_len, said) in [
+            (0_u8, malformed),
+            (15, malformed),
+            (16, malformed),
+            (31, malformed),
+            (32, missing),
+            (39, missing),
+            (40, missing),
+            (63, missing),
+            (255, missing),
+        ] {
             let mut frame = vec![0; 48];
             frame[0] = REPLY;
             frame[8] = surb_len;
@@ -507,6 +520,35 @@ mod tests {
         let expected = "malformed recipient: the identity key of the recipient is malformed: \
                         not a point of the curve";
         assert_eq!(error.detail, expected);
+    }
+
+    /// The parser that 0.11.0 gives to apps panics on some of these.
+    #[test]
+    fn a_response_that_ends_early_or_brings_a_piece_of_a_surb_is_an_error() {
+        let received = || Received::new(b"hi".to_vec());
+        let surb = ReplySurb::from_bytes(&[0; REPLY_SURB_LEN]).unwrap();
+        for response in [
+            encode_error(Form::Binary, &AppError::malformed("no")),
+            encode_received(Form::Binary, &received()),
+            encode_received(Form::Binary, &received().with_reply_surb(surb)),
+            encode_self_address(Form::Binary, &ADDRESS.parse().unwrap()),
+        ] {
+            let WsMessage::Binary(frame) = response else {
+                panic!("the binary form is binary");
+            };
+            assert!(parse_binary_response(&frame).is_ok());
+            for len in 0..frame.len() {
+                let cut = parse_binary_response(&frame[..len]);
+                assert!(cut.is_err(), "{len} of {} bytes", frame.len());
+            }
+        }
+        for surb_len in 0..=16 {
+            let mut frame = vec![RECEIVED_RESPONSE, 1];
+            put_bytes(&mut frame, &[0; 16][..surb_len]);
+            put_bytes(&mut frame, b"hi");
+            let error = parse_binary_response(&frame).unwrap_err();
+            assert!(error.detail.starts_with("malformed reply surb"), "{error}");
+        }
     }
 
     #[test]

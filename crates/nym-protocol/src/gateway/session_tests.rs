@@ -459,6 +459,17 @@ fn hostile() -> impl Strategy<Value = Hostile> {
     ]
 }
 
+/// Every answer of a gateway that lets nobody in who logs in for the second time.
+fn any_answer() -> impl Strategy<Value = control::ServerControl> {
+    use control::ServerControl::{Authenticate, Error, Register, Send};
+    prop_oneof![
+        Just(Authenticate { status: false }),
+        ".{0,20}".prop_map(|message| Error { message }),
+        any::<bool>().prop_map(|status| Register { status }),
+        any::<bool>().prop_map(|status| Send { status }),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -525,21 +536,25 @@ proptest! {
                 prop::collection::vec(any::<u8>(), 0..80).prop_map(WsMessage::Binary),
                 prop::collection::vec(any::<u8>(), 0..100)
                     .prop_map(|data| HandshakeMessage::HandshakePayload { data }.to_text().into()),
-                any::<bool>().prop_map(|status| {
-                    control::ServerControl::Register { status }.to_text().into()
-                }),
+                any_answer().prop_map(|answer| answer.to_text().into()),
             ],
             0..20,
         ),
     ) {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let gateway = IdentityKeyPair::from_seed(&[8; 32]).public_key();
-        let login = ClientLogin::Registration { identity: alice(), gateway };
-        let mut client = ClientSession::new(login, START, &mut rng);
-        for message in messages {
-            client.handle_message(message);
-            prop_assert!(!client.is_ready());
+        let registration = ClientLogin::Registration { identity: alice(), gateway };
+        let authentication = ClientLogin::Authentication {
+            client: alice().public_key(),
+            keys: Arc::new(SharedKeys::from_bytes(&[1; 32])),
+        };
+        for login in [registration, authentication] {
+            let mut client = ClientSession::new(login, START, &mut rng);
+            for message in &messages {
+                client.handle_message(message.clone());
+                prop_assert!(!client.is_ready());
+            }
+            client.handle_closed();
         }
-        client.handle_closed();
     }
 }

@@ -34,8 +34,26 @@ fn send(message: &str, recipient: &str) -> String {
     )
 }
 
+/// A text frame of more than 125 bytes as an app writes it, masked with zeros.
+fn masked(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u16::try_from(text.len()) {
+        Ok(len) => {
+            frame.push(0xfe);
+            frame.extend_from_slice(&len.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(0xff);
+            frame.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
 /// Upgrades a connection of its own, and gives what is below the websocket.
-async fn upgraded(socket: &Socket) -> TcpStream {
+pub(super) async fn upgraded(socket: &Socket) -> TcpStream {
     let mut stream = TcpStream::connect(socket.address).await.unwrap();
     let upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -203,6 +221,26 @@ async fn a_frame_of_64_mib_ends_its_connection_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_app_that_sends_on_while_its_request_waits_is_not_read_from() {
+    // More than any system buffers.
+    const WRITTEN_MAX: usize = 64 << 20;
+    let mut socket = Socket::open().await;
+    let mut stream = upgraded(&socket).await;
+    let request = send("\"m\"", &format!("\"{ADDRESS}\""));
+    stream.write_all(&masked(&request)).await.unwrap();
+    let AppOrder { answer, .. } = socket.orders.recv().await.unwrap();
+    let more = masked(&"x".repeat(MESSAGE_LEN_MAX));
+    let patience = Duration::from_millis(500);
+    let mut written = 0;
+    while timeout(patience, stream.write_all(&more)).await.is_ok() {
+        written += more.len();
+        assert!(written < WRITTEN_MAX, "there is no end to what is read");
+    }
+    answer.send(Err(SendError::NoTopology)).unwrap();
+    Bystander::beside(&socket).await.is_unharmed(&socket).await;
+}
+
+#[tokio::test]
 async fn a_thousand_half_open_connections_keep_nobody_out() {
     let socket = Socket::open().await;
     let mut app = socket.connect("/").await;
@@ -237,9 +275,5 @@ async fn a_thousand_apps_at_once_are_all_served() {
     assert_eq!(newest.hear().await, message);
     drop(apps);
     // Nothing is left of them.
-    let mut metrics = socket.page("/metrics").await;
-    while !metrics.contains("nym_client_apps_connected 0\n") {
-        tokio::task::yield_now().await;
-        metrics = socket.page("/metrics").await;
-    }
+    socket.all_are_gone().await;
 }
