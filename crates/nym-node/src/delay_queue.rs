@@ -182,7 +182,7 @@ impl DelayQueue {
     pub fn next_turn(&self) -> Option<Timestamp> {
         match self.due.peek() {
             Some(Reverse((deadline, _))) => Some(*deadline),
-            None => self.wheel.next_turn(),
+            None => self.wheel.next_turn(&self.slots),
         }
     }
 
@@ -299,6 +299,27 @@ mod tests {
             turns += 1;
         }
         assert!(turns < 10, "{turns} turns for one packet");
+    }
+
+    #[test]
+    fn whoever_sleeps_for_a_packet_that_is_near_wakes_once() {
+        // In the next tick, and at the far end of the first ring; alone, and with some beside it.
+        for (deadline, count, is_exact) in [
+            (1 << 17, 1, true),
+            ((1 << 32) + 77_777, 1, true),
+            (123_456_789, 7, true),
+            (123_456_789, 100, false),
+        ] {
+            let mut bench = Bench(DelayQueue::new(roomy()));
+            for number in (0..count).rev() {
+                let deadline = at(deadline + u64::from(number) * 10);
+                bench.insert(deadline, number, PacketSize::Ack);
+            }
+            let turn = bench.0.next_turn().unwrap();
+            assert!(turn <= at(deadline));
+            assert_eq!(turn == at(deadline), is_exact, "{count} packets");
+            assert_eq!(bench.drain(at(deadline)), [0]);
+        }
     }
 
     #[test]
