@@ -17,9 +17,13 @@
 //!   queue is full, the worker waits for a moment, and so, in the end, do the peers: see
 //!   [`Connections::send_patiently`].
 //! * The *scheduler* takes packets out of the [delay queue](crate::delay_queue) as they fall due.
-//!   The delay of a packet counts from the moment its processing ended.
+//!   The delay of a packet counts from the moment its processing ended. A few packets it writes
+//!   itself, many it leaves to the tasks of the connections.
 //!
 //! Nothing is kept in order; a mix gives none.
+//!
+//! A node with little to do wakes twice for a packet: the thread that finds it has arrived also
+//! opens it, and the scheduler, at its deadline, also writes it.
 //!
 //! Under load no packet that goes on costs an allocation or a lock of its own: it travels in a
 //! [buffer](nym_transport::buffers) that an earlier one left, and readers, workers, scheduler and
@@ -83,6 +87,10 @@ const PACKETS_PER_TURN: usize = 32;
 
 /// Packets that fill the widest lanes.
 const LANES: usize = 8;
+
+/// So few packets that are due together are written by the scheduler, with a system call for each.
+/// More are left to the tasks of the connections, where those for one next hop share a system call.
+const LONE: usize = 4;
 
 /// Of turns that do not fill lanes, one in so many is timed.
 const TIMED_EVERY: u32 = 16;
@@ -525,13 +533,18 @@ impl Exit {
         }
     }
 
-    /// Sends without waiting. `outcomes` is room, empty before and after.
+    /// Sends without waiting; writes a few frames itself, instead of waking others for them.
+    /// `outcomes` is room, empty before and after.
     fn send(
         &self,
         frames: &mut VecDeque<(SocketAddr, Frame)>,
         outcomes: &mut Vec<(SocketAddr, bool)>,
     ) {
         let connections = &self.connections;
+        if frames.len() <= LONE {
+            let sent = |(hop, frame)| (hop, connections.send_lone(hop, frame).is_ok());
+            outcomes.extend(frames.drain(..).map(sent));
+        }
         while !frames.is_empty() {
             connections.send_ready(frames, |hop, outcome| outcomes.push((hop, outcome.is_ok())));
             if let Some((hop, frame)) = frames.pop_front() {

@@ -14,6 +14,10 @@
 //!                         backing off ◄─────────┘     nothing queued ──► (nothing)
 //! ```
 //!
+//! A frame that comes alone needs no task: while the task waits for frames, and nothing else was
+//! written of late, whoever sends one writes it to the connection. The task is woken only if it has
+//! to be finished.
+//!
 //! Frames stay queued while the task dials and backs off, so a next hop that restarts receives
 //! what was meant for it. They are given up only after
 //! [`give_up_after`](ConnectionsConfig::give_up_after) of failures without a success. A frame
@@ -30,6 +34,7 @@
 mod address_policy;
 mod backoff;
 mod counts;
+mod idle_writer;
 mod link;
 mod postponed;
 
@@ -53,7 +58,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::buffers::Buffers;
-use crate::connections::counts::Counters;
+use crate::connections::counts::{Counters, add};
+use crate::connections::idle_writer::{IdleWriter, Lone};
 use crate::connections::link::LinkTask;
 use crate::tls::LinkRefusal;
 
@@ -73,6 +79,11 @@ pub const IMPATIENCE: Duration = Duration::from_secs(1);
 /// How long may be waited for room in each second, over all next hops together: a tenth. Next hops
 /// are chosen by whoever sends packets, so slow ones, however many, must not hold up the rest.
 pub const PATIENCE_PER_SECOND: Duration = Duration::from_millis(100);
+
+/// A connection to which nothing was written for so long is quiet: a frame alone is written by its
+/// sender. Frames that follow each other faster, 5,000 a second, are queued, so that its task can
+/// write those together that came while it wrote.
+pub const QUIET: Duration = Duration::from_micros(200);
 
 /// Next hops at a time that the [dialer](Dial::knows) does not know. They wait until it learns who
 /// they are, and must not take the places of others: whoever sends packets can name any number.
@@ -207,8 +218,8 @@ impl Connections {
         outcome
     }
 
-    /// Like [`send`](Self::send), but gives a frame back that finds its next hop's queue full:
-    /// whoever can wait without holding up anything else calls [`Postponed::send_within`].
+    /// Like [`send`](Self::send), but writes the frame itself to a connection that was
+    /// [quiet](QUIET), and gives a frame back that finds its next hop's queue full: whoever can wait without holding up anything else calls [`Postponed::send_within`].
     ///
     /// # Errors
     ///
@@ -218,6 +229,9 @@ impl Connections {
     ///
     /// Outside a tokio runtime.
     pub fn try_send(&self, next_hop: SocketAddr, frame: Frame) -> Result<(), Unsent> {
+        let Err(frame) = self.write_lone(next_hop, frame, QUIET) else {
+            return Ok(());
+        };
         let outcome = match self.queue(next_hop, frame) {
             Err(Unqueued::Full { queue, frame, .. }) => {
                 return Err(Unsent::Postponed(Postponed {
@@ -233,8 +247,9 @@ impl Connections {
         outcome.map_err(Unsent::Dropped)
     }
 
-    /// Like [`send`](Self::send), but waits while the next hop's queue is full, for at most
-    /// [`PATIENCE`]; who gives nothing more to do meanwhile is held back too.
+    /// Like [`send`](Self::send), but writes the frame itself to a connection that was
+    /// [quiet](QUIET), and waits while the next hop's queue is full, for at most [`PATIENCE`]; who
+    /// gives nothing more to do meanwhile is held back too.
     ///
     /// After a wait in vain, nobody waits for that next hop again within [`IMPATIENCE`], and all
     /// waits together take no more than [`PATIENCE_PER_SECOND`]: next hops that are slow, stuck or
@@ -254,6 +269,9 @@ impl Connections {
         next_hop: SocketAddr,
         frame: Frame,
     ) -> Result<(), SendError> {
+        let Err(frame) = self.write_lone(next_hop, frame, QUIET) else {
+            return Ok(());
+        };
         let outcome = match self.queue(next_hop, frame) {
             Err(Unqueued::Full {
                 queue,
@@ -304,6 +322,48 @@ impl Connections {
         }
     }
 
+    /// Like [`send`](Self::send), but writes the frame itself if its next hop's connection has
+    /// nothing else to write: on a thread that woke for this frame, as when its delay is over, that
+    /// is cheaper than to wake another one. Takes as long as encrypting a frame and a system call.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the frame was dropped, and counted by its reason.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn send_lone(&self, next_hop: SocketAddr, frame: Frame) -> Result<(), SendError> {
+        match self.write_lone(next_hop, frame, Duration::ZERO) {
+            Ok(()) => Ok(()),
+            Err(frame) => self.send(next_hop, frame),
+        }
+    }
+
+    /// Writes a frame to a connection that has nothing else to write, and had not for some time.
+    /// Gives it back if there is none.
+    fn write_lone(
+        &self,
+        next_hop: SocketAddr,
+        frame: Frame,
+        quiet_for: Duration,
+    ) -> Result<(), Frame> {
+        let Some(idle) = self.shared.lock_links().idle_writer(next_hop) else {
+            return Err(frame);
+        };
+        let counters = &self.shared.counters;
+        match idle.write(QueuedFrame::reserve(&self.shared, frame)?, quiet_for) {
+            Lone::Begun => counters.count_queued(Ok(())),
+            Lone::Busy(frame) => return Err(frame),
+            Lone::Written(frame) => {
+                counters.count_queued(Ok(()));
+                add(&counters.written, 1);
+                self.shared.buffers.lock().give(frame);
+            }
+        }
+        Ok(())
+    }
+
     /// Where frames leave their buffers when they are written.
     #[must_use]
     pub fn buffers(&self) -> Buffers {
@@ -324,7 +384,9 @@ impl Connections {
         if !config.address_policy.allows(next_hop) {
             return Err(SendError::AddressRefused.into());
         }
-        let mut queued = QueuedFrame::reserve(&self.shared, frame)?;
+        let Ok(mut queued) = QueuedFrame::reserve(&self.shared, frame) else {
+            return Err(SendError::MemoryFull.into());
+        };
         if links.is_closed {
             return Err(SendError::Stopped.into());
         }
@@ -358,13 +420,15 @@ impl Connections {
             .try_send(queued)
             .expect("the queue was made in the line above and has room for one");
         let rng = StdRng::from_rng(&mut links.rng);
+        let idle = Arc::<IdleWriter>::default();
         let queue = Queue {
             sender,
+            idle: Arc::clone(&idle),
             given_up_at: None,
             is_stranger,
         };
         links.insert(next_hop, queue);
-        let task = LinkTask::new(Arc::clone(&self.shared), next_hop, receiver, rng);
+        let task = LinkTask::new(Arc::clone(&self.shared), next_hop, receiver, idle, rng);
         let cut = self.shared.cut.clone();
         self.tasks.spawn(async move {
             cut.run_until_cancelled(task.run()).await;
@@ -455,6 +519,13 @@ impl Links {
         }
     }
 
+    /// Where the writer may lie for a next hop to which nothing is queued.
+    fn idle_writer(&self, next_hop: SocketAddr) -> Option<Arc<IdleWriter>> {
+        let queue = self.queues.get(&next_hop)?;
+        let is_empty = queue.sender.capacity() == queue.sender.max_capacity();
+        (is_empty && !self.is_closed).then(|| Arc::clone(&queue.idle))
+    }
+
     /// The next hop was dialled, so it is no stranger any more.
     fn introduce(&mut self, next_hop: SocketAddr) {
         if let Some(queue) = self.queues.get_mut(&next_hop) {
@@ -490,6 +561,8 @@ impl Patience {
 /// The way to the task of a next hop.
 struct Queue {
     sender: mpsc::Sender<QueuedFrame>,
+    /// Where its task lays the writer down.
+    idle: Arc<IdleWriter>,
     /// When somebody last waited for room in vain.
     given_up_at: Option<Instant>,
     /// The dialer did not know the next hop when it was first needed.
@@ -537,15 +610,19 @@ struct Reserved {
 }
 
 impl QueuedFrame {
-    fn reserve(shared: &Shared, frame: Frame) -> Result<Self, SendError> {
+    /// Gives the frame back when there is no room.
+    fn reserve(shared: &Shared, frame: Frame) -> Result<Self, Frame> {
         let len = frame.size().frame_len();
         let max = shared.config.max_queued_bytes;
-        shared
-            .queued_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
-                queued.checked_add(len).filter(|&sum| sum <= max)
-            })
-            .map_err(|_| SendError::MemoryFull)?;
+        let reserved =
+            shared
+                .queued_bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
+                    queued.checked_add(len).filter(|&sum| sum <= max)
+                });
+        if reserved.is_err() {
+            return Err(frame);
+        }
         Ok(Self {
             frame,
             _reserved: Reserved {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::connections::backoff::Backoff;
 use crate::connections::counts::add;
+use crate::connections::idle_writer::{IdleWriter, Writer};
 use crate::connections::{DialFailure, Link, QueuedFrame, Shared};
 
 /// Frames written with one system call: 32 regular frames are 77 KB.
@@ -35,6 +36,10 @@ pub(super) struct LinkTask {
     /// Taken from the queue and not yet written as a whole; survives a lost connection. At most
     /// [`BATCH_COUNT`].
     pending: VecDeque<QueuedFrame>,
+    /// Bytes of the first pending frame that are written on the present connection.
+    begun_len: usize,
+    /// Where the writer lies while nothing is pending.
+    idle: Arc<IdleWriter>,
     backoff: Backoff,
     /// Since when every dial has failed.
     failing_since: Option<Instant>,
@@ -46,6 +51,7 @@ impl LinkTask {
         shared: Arc<Shared>,
         next_hop: SocketAddr,
         queue: mpsc::Receiver<QueuedFrame>,
+        idle: Arc<IdleWriter>,
         rng: StdRng,
     ) -> Self {
         let config = &shared.config;
@@ -55,6 +61,8 @@ impl LinkTask {
             next_hop,
             queue,
             pending: VecDeque::new(),
+            begun_len: 0,
+            idle,
             failing_since: None,
             rng,
         }
@@ -155,12 +163,28 @@ impl LinkTask {
     /// Writes frames as they come, until the connection ends.
     async fn write(&mut self, link: Box<dyn Link>) -> End {
         let (mut reader, mut writer) = split(link);
+        self.begun_len = 0;
         loop {
-            if self.pending.is_empty()
-                && let Err(end) = self.wait_for_frame(&mut reader).await
-            {
-                let _ = timeout(self.shared.config.write_timeout, writer.shutdown()).await;
-                return end;
+            if self.pending.is_empty() {
+                self.idle.lay_down(writer);
+                let waited = self.wait_for_frame(&mut reader).await;
+                let (taken_up, begun) = self.idle.take_up();
+                writer = taken_up.expect("nobody but this task takes the writer up");
+                if let Some(begun) = begun {
+                    self.pending.push_front(begun.frame);
+                    self.begun_len = begun.written_len;
+                }
+                // A frame that was begun meanwhile is finished, unless the connection is lost.
+                let is_over = |end: &End| self.pending.is_empty() || matches!(end, End::Lost(_));
+                if let Err(end) = waited
+                    && is_over(&end)
+                {
+                    let _ = timeout(self.shared.config.write_timeout, writer.shutdown()).await;
+                    return end;
+                }
+                if self.pending.is_empty() {
+                    continue;
+                }
             }
             while self.pending.len() < BATCH_COUNT
                 && let Ok(frame) = self.queue.try_recv()
@@ -173,9 +197,11 @@ impl LinkTask {
         }
     }
 
-    /// Waits for a frame while watching the connection; takes it as pending.
+    /// Waits for a frame, or for one that a sender has begun, while watching the connection; takes
+    /// it as pending.
     async fn wait_for_frame(&mut self, reader: &mut ReadHalf<Box<dyn Link>>) -> Result<(), End> {
-        let idle_at = Instant::now() + self.shared.config.idle_timeout;
+        let idle_timeout = self.shared.config.idle_timeout;
+        let mut idle_at = Instant::now() + idle_timeout;
         let mut ignored = [0; 256];
         loop {
             // All branches are cancel-safe. The connection comes first, so that no frame is
@@ -193,8 +219,15 @@ impl LinkTask {
                     self.pending.push_back(frame);
                     return Ok(());
                 }
+                () = self.idle.begun() => return Ok(()),
                 () = self.shared.stop.cancelled() => return Err(End::Stopped),
-                () = sleep_until(idle_at) => return Err(End::Idle),
+                () = sleep_until(idle_at) => {
+                    // Senders may have written meanwhile.
+                    match self.idle.written_at().map(|at| at + idle_timeout) {
+                        Some(later) if later > idle_at => idle_at = later,
+                        _ => return Err(End::Idle),
+                    }
+                }
             }
         }
     }
@@ -203,21 +236,22 @@ impl LinkTask {
     /// whole are still pending: the peer drops an unfinished frame at the end of its connection.
     /// An encrypted link that breaks does not tell how far it came since the last flush; what is
     /// written again then is a replay at worst, which the peer's filter drops.
-    async fn write_pending(&mut self, writer: &mut WriteHalf<Box<dyn Link>>) -> io::Result<()> {
+    async fn write_pending(&mut self, writer: &mut Writer) -> io::Result<()> {
         let mut batch = Vec::with_capacity(self.pending.iter().map(QueuedFrame::len).sum());
         for queued in &self.pending {
             queued.frame.encode_into(&mut batch);
         }
-        let mut rest = batch.as_slice();
+        let begun_len = std::mem::take(&mut self.begun_len);
+        let mut rest = batch.get(begun_len..).unwrap_or_default();
         let mut outcome = Ok(());
-        while !rest.is_empty() {
+        loop {
             match timeout(self.shared.config.write_timeout, write_some(writer, rest)).await {
-                Ok(Ok(0)) => outcome = Err(io::ErrorKind::WriteZero.into()),
+                Ok(Ok(0)) if !rest.is_empty() => outcome = Err(io::ErrorKind::WriteZero.into()),
                 Ok(Ok(len)) => rest = rest.get(len..).unwrap_or_default(),
                 Ok(Err(error)) => outcome = Err(error),
                 Err(_) => outcome = Err(io::ErrorKind::TimedOut.into()),
             }
-            if outcome.is_err() {
+            if outcome.is_err() || rest.is_empty() {
                 break;
             }
         }
@@ -241,19 +275,23 @@ impl LinkTask {
     }
 }
 
-/// Writes a part and waits until the operating system has all of it.
-async fn write_some(writer: &mut WriteHalf<Box<dyn Link>>, bytes: &[u8]) -> io::Result<usize> {
-    let len = writer.write(bytes).await?;
+/// Writes a part and waits until the operating system has all of it, and of what was written before.
+async fn write_some(writer: &mut Writer, bytes: &[u8]) -> io::Result<usize> {
+    let len = match bytes {
+        [] => 0,
+        bytes => writer.write(bytes).await?,
+    };
     writer.flush().await?;
     Ok(len)
 }
 
 impl Drop for LinkTask {
-    /// Counts what was still waiting when the task was cut.
+    /// Closes the connection, and counts what was still waiting, when the task was cut.
     fn drop(&mut self) {
+        let (_, begun) = self.idle.take_up();
         add(
             &self.shared.counters.dropped_stopped,
-            self.pending.len() + self.queue.len(),
+            usize::from(begun.is_some()) + self.pending.len() + self.queue.len(),
         );
     }
 }

@@ -1,6 +1,8 @@
 //! Two kinds of tests: real TCP sockets for what the operating system does, and connections in
 //! memory under paused time for everything that waits.
 
+mod lone;
+
 use super::*;
 use crate::frames::{FrameReader, ReadTimeouts};
 use nym_packet::frame::PacketMode;

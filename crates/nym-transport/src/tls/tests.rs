@@ -594,6 +594,36 @@ async fn frames_reach_a_next_hop_whose_bond_is_read_after_they_came() {
 }
 
 #[tokio::test]
+async fn lone_frames_fill_an_encrypted_link_and_arrive_whole_and_in_order() {
+    let port = Port::new(Acceptor::for_nodes(&identity(1), policy("deny"), None)).await;
+    let own = dialling("deny", false);
+    own.peers.update(&topology(&[(1, port.address(), true)]));
+    let (connections, next_hop) = (own.connections, port.address());
+    connections.send(next_hop, frame(0)).unwrap();
+    let mut reader = FrameReader::new(port.accept().await.unwrap(), ReadTimeouts::default());
+    assert_eq!(reader.next_frame().await.unwrap(), Some(frame(0)));
+    while connections.counts().written == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Nobody reads meanwhile, and the task does not run: in the end the link is full.
+    let numbered = |number: u64| frame(number.to_le_bytes()[0]);
+    let mut sent = 1;
+    while connections.counts().written == sent {
+        connections.send_lone(next_hop, numbered(sent)).unwrap();
+        sent += 1;
+    }
+    assert!(sent > 2, "no frame was written by its sender");
+    for _ in 0..100 {
+        connections.send_lone(next_hop, numbered(sent)).unwrap();
+        sent += 1;
+    }
+    for number in 1..sent {
+        assert_eq!(reader.next_frame().await.unwrap(), Some(numbered(number)));
+    }
+    assert_eq!(connections.counts().queued, sent);
+}
+
+#[tokio::test]
 async fn a_bond_without_tls_is_of_no_use_unless_plain_peers_are_allowed() {
     let port = Port::new(Acceptor::for_nodes(&identity(1), policy("allow"), None)).await;
     for (legacy, result) in [
