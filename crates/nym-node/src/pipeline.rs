@@ -278,22 +278,26 @@ async fn read(
     counters: Counters,
     stop: CancellationToken,
 ) {
+    let mut stopped = pin!(stop.cancelled());
     loop {
         let mut batch = Vec::new();
-        match stop
-            .run_until_cancelled(reader.next_frames(&mut batch))
-            .await
-        {
-            Some(Ok(1..)) => {
+        // Both branches are cancel-safe: the stop is pinned and taken up again.
+        let read = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            read = reader.next_frames(&mut batch) => read,
+        };
+        match read {
+            Ok(1..) => {
                 counters.record_received(batch.len());
                 intake.push(batch).await;
             }
-            Some(Err(error)) => {
+            // The peer closed the connection.
+            Ok(0) => return,
+            Err(error) => {
                 tracing::debug!(%error, "an incoming link ended");
                 return;
             }
-            // The peer closed the connection, or this node stops.
-            Some(Ok(0)) | None => return,
         }
     }
 }

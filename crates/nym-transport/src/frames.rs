@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use nym_packet::frame::{Frame, FrameDecoder, FrameError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::buffers::Buffers;
 
 /// Bytes asked of the operating system at a time: 13 regular frames, or nearly one extended.
@@ -74,6 +75,7 @@ fn seconds(duration: Duration) -> String {
 pub struct FrameReader<R> {
     link: R,
     timeouts: ReadTimeouts,
+    alarm: Alarm,
     decoder: FrameDecoder,
     buffer: Box<[u8]>,
     spares: Buffers,
@@ -85,6 +87,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self {
             link,
             timeouts,
+            alarm: Alarm::default(),
             decoder: FrameDecoder::new(),
             buffer: vec![0; READ_LEN].into_boxed_slice(),
             spares: Buffers::default(),
@@ -192,9 +195,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         } else {
             self.timeouts.frame
         };
-        let len = timeout(after, self.link.read(&mut self.buffer))
-            .await
-            .map_err(|_| FrameReadError::TimedOut { after })??;
+        let ends_at = Instant::now() + after;
+        // Both branches are cancel-safe.
+        let len = tokio::select! {
+            biased;
+            len = self.link.read(&mut self.buffer) => len?,
+            () = self.alarm.wait_until(ends_at) => return Err(FrameReadError::TimedOut { after }),
+        };
         self.decoder
             .push(self.buffer.get(..len).unwrap_or_default());
         Ok(len > 0)
@@ -206,6 +213,7 @@ mod tests {
     use super::*;
     use nym_packet::frame::PacketMode;
     use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::timeout;
 
     fn frame(fill: u8) -> Frame {
         Frame::new(PacketMode::Mix, vec![fill; 386]).unwrap()

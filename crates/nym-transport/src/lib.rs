@@ -49,6 +49,7 @@
 //! * Every wait for a peer has a timeout; every retry backs off with jitter up to a cap.
 //! * No task outlives the value that started it.
 
+pub mod alarm;
 pub mod buffers;
 pub mod connections;
 pub mod directory;
