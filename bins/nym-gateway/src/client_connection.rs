@@ -20,6 +20,7 @@ use nym_protocol::gateway::{
     Lookup,
 };
 use nym_protocol::ws::WsMessage;
+use nym_transport::alarm::Alarm;
 use nym_transport::tls::Acceptor;
 use nym_transport::websocket::{CloseCode, Incoming, WebSocket, WebSocketError};
 use rand::rngs::StdRng;
@@ -37,6 +38,9 @@ use crate::store::StoreClosed;
 
 /// Stored messages pushed at a time, unless there are too many clients to push to.
 const DRAINED_AT_ONCE: usize = 64;
+
+/// Steps of work between two looks at everything else: a push, and to see that there is no more.
+const STEPS_AT_ONCE: usize = 2;
 
 /// What all connections share.
 #[derive(Clone, Debug)]
@@ -149,6 +153,7 @@ struct ConnectionTask {
     online: Option<Online>,
     /// Whether the mailbox may have something to do.
     has_work: bool,
+    alarm: Alarm,
     messages: Bucket,
     bytes: Bucket,
     /// Logins that were decided, in whatever way.
@@ -215,6 +220,7 @@ impl ConnectionTask {
             replaced: CancellationToken::new(),
             online: None,
             has_work: false,
+            alarm: Alarm::default(),
             messages: Bucket::default(),
             bytes: Bucket::default(),
             admissions: 0,
@@ -253,10 +259,10 @@ impl ConnectionTask {
             },
             () = self.wake.notified(), if is_online => {
                 self.has_work = true;
-                Ok(())
+                self.work().await
             }
             () = std::future::ready(()), if self.has_work => self.work().await,
-            () = sleep_until(clock.instant(deadline)) => self.handle_timeout().await,
+            () = self.alarm.wait_until(clock.instant(deadline)) => self.handle_timeout().await,
         }
     }
 
@@ -293,7 +299,7 @@ impl ConnectionTask {
             mailroom.taken(client, self.connection, ping).await?;
             self.has_work = true;
         }
-        Ok(())
+        self.work().await
     }
 
     /// Counts a message against the limits of the client and of its address.
@@ -436,8 +442,18 @@ impl ConnectionTask {
         self.has_work = true;
     }
 
-    /// Does what the mailbox says.
+    /// Does what the mailbox says, a little at a time; what is left, when other things have had
+    /// their turn.
     async fn work(&mut self) -> Result<(), End> {
+        for _ in 0..STEPS_AT_ONCE {
+            if self.has_work {
+                self.step().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<(), End> {
         let Some(online) = &mut self.online else {
             self.has_work = false;
             return Ok(());
@@ -484,8 +500,10 @@ impl ConnectionTask {
             }
         });
         loop {
-            // Both branches are cancel-safe: the writing is pinned and taken up again.
+            // Both branches are cancel-safe: the writing is pinned and taken up again. It comes first
+            // because it seldom waits, and then no timer is needed.
             tokio::select! {
+                biased;
                 written = &mut writing => {
                     written?;
                     add_many(&online.mailroom.desk.tally.messages_pushed, messages.len());
