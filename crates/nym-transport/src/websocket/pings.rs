@@ -26,11 +26,12 @@ pub struct Ping(pub(super) Bytes);
 pub enum Heard {
     /// A message, or the answer to a ping of ours.
     Incoming(Incoming),
-    /// A ping, to be answered by [`WebSocketSender::answer`] sooner or later.
+    /// A ping, to be answered by [`WebSocketSender::answer_and_send_all`] sooner or later.
     Ping(Ping),
 }
 
-/// The reading half of a connection whose pings are answered by [`WebSocketSender::answer`].
+/// The reading half of a connection whose pings are answered by
+/// [`WebSocketSender::answer_and_send_all`].
 #[derive(Debug)]
 pub struct PingedReceiver(WebSocketReceiver);
 
