@@ -20,6 +20,7 @@ use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_daemon::metrics::Metrics;
 use nym_daemon::raise_open_files;
 use nym_packet::address::Recipient;
 use nym_protocol::app::DialectChoice;
@@ -73,6 +74,7 @@ pub(crate) struct Apps {
 struct Door {
     config: AppsConfig,
     counters: Arc<AppCounters>,
+    metrics: Metrics,
     status: watch::Receiver<ClientStatus>,
     recipient: Recipient,
     upgraded: mpsc::Sender<Upgraded>,
@@ -118,6 +120,7 @@ impl Apps {
         let door = Arc::new(Door {
             config: self.config,
             counters: Arc::clone(&counters),
+            metrics: pages::metrics(Arc::clone(&counters), status.clone()),
             status,
             recipient: context.recipient,
             upgraded,
@@ -195,7 +198,7 @@ async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
         (Err(_), "/status") if is_get => {
             pages::status(&door.counters, &door.status.borrow(), &door.recipient)
         }
-        (Err(_), "/metrics") if is_get => pages::metrics(&door.counters, *door.status.borrow()),
+        (Err(_), "/metrics") if is_get => pages::show(&door.metrics),
         (Err(_), _) => {
             let said = "Apps connect here by websocket.\n";
             (StatusCode::NOT_FOUND, said).into_response()

@@ -1,12 +1,14 @@
 //! What the port says to those who are no app: a welcome, the health, the metrics.
 
-use std::fmt::Write as _;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-
+use nym_daemon::metrics::{self, Component, Metrics, Sheet};
 use nym_packet::address::Recipient;
+use tokio::sync::watch;
 
 use crate::apps::door::Refused;
 use crate::status::{ClientStatus, StatusReport};
@@ -53,62 +55,88 @@ impl AppCounters {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    /// The counters and the status in the text format of Prometheus.
-    fn render(&self, status: ClientStatus) -> String {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut text = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = writeln!(
-                text,
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-            );
-        };
-        metric(
+/// The counters and the status, by the names that Prometheus reads.
+#[derive(Debug)]
+struct ClientMetrics {
+    counters: Arc<AppCounters>,
+    status: watch::Receiver<ClientStatus>,
+}
+
+/// What the page of metrics shows.
+pub(super) fn metrics(
+    counters: Arc<AppCounters>,
+    status: watch::Receiver<ClientStatus>,
+) -> Metrics {
+    Metrics::new(vec![Box::new(ClientMetrics { counters, status })])
+}
+
+impl Component for ClientMetrics {
+    fn write(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let status = *self.status.borrow();
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        sheet.gauge(
             "nym_client_gateway_connected",
-            "gauge",
-            "Whether the gateway takes packets.",
+            "1 if the gateway takes packets",
             status.connected.into(),
-        );
-        metric(
+        )?;
+        sheet.gauge(
             "nym_client_topology_routable",
-            "gauge",
-            "Whether packets can be routed.",
+            "1 if packets can be routed",
             status.routable.into(),
-        );
+        )?;
         if let Some(age) = status.topology_age() {
-            metric(
-                "nym_client_topology_age_seconds",
-                "gauge",
-                "Age of the topology in use.",
-                age.as_secs(),
-            );
+            let help = "Age of the topology in use";
+            sheet.gauge("nym_client_topology_age_seconds", help, age.as_secs())?;
         }
-        metric(
+        sheet.gauge(
+            "nym_client_unacknowledged_messages",
+            "Messages of apps that are not acknowledged yet",
+            number(status.unacknowledged_messages),
+        )?;
+        sheet.gauge(
+            "nym_client_unacknowledged_bytes",
+            "Bytes of messages of apps that are not acknowledged yet",
+            number(status.unacknowledged_bytes),
+        )?;
+        sheet.gauge(
+            "nym_client_untaken_messages",
+            "Messages that arrived and that no app has taken",
+            number(status.untaken_messages),
+        )?;
+        sheet.gauge(
+            "nym_client_untaken_bytes",
+            "Bytes of messages that no app has taken, with 256 more for each",
+            number(status.untaken_bytes),
+        )?;
+        self.counters.write(sheet)
+    }
+}
+
+impl AppCounters {
+    fn write(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sheet.gauge(
             "nym_client_apps_connected",
-            "gauge",
-            "Apps that are connected.",
+            "Apps that are connected",
             self.connected(),
-        );
-        metric(
-            "nym_client_apps_served_total",
-            "counter",
-            "Apps that have connected.",
+        )?;
+        sheet.counter(
+            "nym_client_apps_served",
+            "Apps that have connected",
             count(&self.served),
-        );
-        let name = "nym_client_requests_refused_total";
-        let _ = writeln!(
-            text,
-            "# HELP {name} Requests that were not let in.\n# TYPE {name} counter"
-        );
-        for (reason, counter) in [
-            ("host", &self.refused_host),
-            ("origin", &self.refused_origin),
-            ("token", &self.refused_token),
-        ] {
-            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {}", count(counter));
-        }
-        text
+        )?;
+        sheet.counters(
+            "nym_client_requests_refused",
+            "Requests that were not let in",
+            "reason",
+            &[
+                ("host", count(&self.refused_host)),
+                ("origin", count(&self.refused_origin)),
+                ("token", count(&self.refused_token)),
+            ],
+        )
     }
 }
 
@@ -139,7 +167,7 @@ pub(super) fn status(
     axum::Json(report).into_response()
 }
 
-pub(super) fn metrics(counters: &AppCounters, status: ClientStatus) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, counters.render(status)).into_response()
+pub(super) fn show(metrics: &Metrics) -> Response {
+    let kind = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (kind, metrics.page()).into_response()
 }

@@ -686,6 +686,10 @@ async fn every_metric_moves() {
     for (name, before, after) in [
         ("nym_client_gateway_connected", "0", "1"),
         ("nym_client_topology_routable", "0", "1"),
+        ("nym_client_unacknowledged_messages", "0", "2"),
+        ("nym_client_unacknowledged_bytes", "0", "2000"),
+        ("nym_client_untaken_messages", "0", "3"),
+        ("nym_client_untaken_bytes", "0", "3768"),
         ("nym_client_apps_connected", "0", "1"),
         ("nym_client_apps_served_total", "0", "2"),
         (
@@ -720,6 +724,10 @@ fn ready() -> ClientStatus {
         connected: true,
         routable: true,
         topology_fetched_at: Some(tokio::time::Instant::now() - Duration::from_secs(7)),
+        unacknowledged_messages: 2,
+        unacknowledged_bytes: 2_000,
+        untaken_messages: 3,
+        untaken_bytes: 3_768,
         ..ClientStatus::default()
     }
 }
