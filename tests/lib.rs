@@ -7,6 +7,7 @@
 )]
 
 pub mod clients;
+pub mod mixnode_process;
 pub mod pacing;
 pub mod wire;
 

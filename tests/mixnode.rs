@@ -8,90 +8,37 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nym_packet::address::HopAddress;
 use nym_packet::frame::{Frame, FrameDecoder, PacketMode};
 use nym_packet::geometry::PacketSize;
-use nym_packet::keys::{PublicKey, public_key_from_base58};
+use nym_packet::keys::public_key_from_base58;
 use nym_packet::route::{Route, RouteHop};
-use nym_tests::{PATIENCE, Running, output_of, program, texts};
+use nym_tests::PATIENCE;
+use nym_tests::mixnode_process::MixnodeProcess;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sphinx::{Delay, Destination, Version};
 
-/// Says which implementation of scalar multiplication a program uses.
-const BACKEND: &str = "SPHINX_BACKEND";
+/// What the node is told: these tests speak as a 0.11 node does, and what they listen on is in no
+/// topology.
+const SETTINGS: [(&str, &str); 2] = [
+    ("legacy_peers", "\"allow\""),
+    ("open_relay_for_tests", "true"),
+];
 
-/// A running node.
-struct Node {
-    process: Running,
-    address: SocketAddr,
-    sphinx_key: PublicKey,
-}
-
-impl Node {
-    /// Makes the node's files.
-    fn init(home: &Path) {
-        let mut init = Command::new(program("nym-mixnode"));
-        init.args(["init", "--id", "one", "--host", "127.0.0.1"])
-            .args(["--mix-port", "0", "--http-api-port", "0", "--home"])
-            .arg(home);
-        let output = output_of(&mut init);
-        assert!(output.status.success(), "{:?}", texts(&output));
-        // These tests speak as a 0.11 node does, and what they listen on is in no topology.
-        let config = home.join("mixnodes/one/config/config.toml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let text = text
-            .replace("legacy_peers = \"deny\"", "legacy_peers = \"allow\"")
-            .replace(
-                "open_relay_for_tests = false",
-                "open_relay_for_tests = true",
-            );
-        std::fs::write(&config, text).unwrap();
+fn send(node: &MixnodeProcess, frames: &[Frame]) {
+    let mut bytes = Vec::new();
+    for frame in frames {
+        frame.encode_into(&mut bytes);
     }
-
-    fn start(home: &Path, backend: Option<&str>) -> Self {
-        let mut run = Command::new(program("nym-mixnode"));
-        run.args(["run", "--id", "one", "--home"]).arg(home);
-        match backend {
-            Some(backend) => run.env(BACKEND, backend),
-            None => run.env_remove(BACKEND),
-        };
-        let process = Running::start(&mut run);
-        let told = |name: &'static str| {
-            process.wait_for(name, |line| line.strip_prefix(name).map(str::to_owned))
-        };
-        let sphinx_key = public_key_from_base58(&told("Sphinx key: ")).unwrap();
-        let address = told("Packets: ").parse().unwrap();
-        Self {
-            process,
-            address,
-            sphinx_key,
-        }
-    }
-
-    fn send(&self, frames: &[Frame]) {
-        let mut bytes = Vec::new();
-        for frame in frames {
-            frame.encode_into(&mut bytes);
-        }
-        let mut link = TcpStream::connect(self.address).unwrap();
-        link.write_all(&bytes).unwrap();
-        // The node reads to the end, and then closes too.
-        link.shutdown(Shutdown::Write).unwrap();
-        let _ = link.set_read_timeout(Some(PATIENCE));
-        assert_eq!(link.read(&mut [0]).unwrap(), 0);
-    }
-
-    /// Ends it as `kill -9` does.
-    fn kill(self) {
-        let pid = self.process.pid().to_string();
-        let killed = Command::new("kill").args(["-KILL", &pid]).status();
-        assert!(killed.unwrap().success());
-    }
+    let mut link = TcpStream::connect(node.packets).unwrap();
+    link.write_all(&bytes).unwrap();
+    // The node reads to the end, and then closes too.
+    link.shutdown(Shutdown::Write).unwrap();
+    let _ = link.set_read_timeout(Some(PATIENCE));
+    assert_eq!(link.read(&mut [0]).unwrap(), 0);
 }
 
 /// The next hop of all packets.
@@ -127,14 +74,15 @@ impl Sink {
 }
 
 /// Packets over the node and the sink, which ask for no delay; the same for the same seed.
-fn frames(node: &Node, sink: &Sink, count: usize, seed: u64) -> Vec<Frame> {
+fn frames(node: &MixnodeProcess, sink: &Sink, count: usize, seed: u64) -> Vec<Frame> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let sphinx_key = public_key_from_base58(&node.sphinx_key).unwrap();
     let hop = |address: SocketAddr| RouteHop {
         address: HopAddress::new(address),
-        sphinx_key: node.sphinx_key,
+        sphinx_key,
     };
     // The address of the node itself stands in no header.
-    let route = Route::new(vec![hop(node.address), hop(sink.address())]).unwrap();
+    let route = Route::new(vec![hop(node.packets), hop(sink.address())]).unwrap();
     let destination = Destination {
         address: [1; 32],
         identifier: [0; 16],
@@ -159,19 +107,19 @@ fn frames(node: &Node, sink: &Sink, count: usize, seed: u64) -> Vec<Frame> {
 #[test]
 fn a_killed_node_takes_no_packet_again_that_it_sent_on() {
     let home = tempfile::tempdir().unwrap();
-    Node::init(home.path());
+    let _ = MixnodeProcess::init(home.path(), &SETTINGS);
     let sink = Sink::new();
-    let node = Node::start(home.path(), None);
+    let node = MixnodeProcess::start(home.path(), None);
     let before = frames(&node, &sink, 60, 1);
-    node.send(&before);
+    send(&node, &before);
     let sent_on = sink.receive(before.len());
     assert_eq!(sent_on.len(), before.len());
-    node.kill();
+    node.process.kill();
 
-    let node = Node::start(home.path(), None);
+    let node = MixnodeProcess::start(home.path(), None);
     let new = frames(&node, &sink, 1, 2);
-    node.send(&before);
-    node.send(&new);
+    send(&node, &before);
+    send(&node, &new);
     // When it stops it sends what it has taken, and closes its connection.
     node.process.interrupt();
     let sent_on_again = sink.receive(usize::MAX);
@@ -182,19 +130,18 @@ fn a_killed_node_takes_no_packet_again_that_it_sent_on() {
 #[test]
 fn every_backend_sends_the_same_bytes() {
     let home = tempfile::tempdir().unwrap();
-    Node::init(home.path());
+    let data = MixnodeProcess::init(home.path(), &SETTINGS);
     let sink = Sink::new();
     let mut outputs = Vec::new();
     for backend in [Some("portable"), Some("scalar"), None] {
-        let node = Node::start(home.path(), backend);
+        let node = MixnodeProcess::start(home.path(), backend);
         let packets = frames(&node, &sink, 40, 3);
-        node.send(&packets);
+        send(&node, &packets);
         let sent_on = sink.receive(packets.len());
         assert_eq!(sent_on.len(), packets.len(), "{backend:?}");
         outputs.push(sent_on);
         node.process.interrupt();
         // So that the next takes the same packets.
-        let data = home.path().join("mixnodes/one/data");
         std::fs::remove_file(data.join("replay.journal")).unwrap();
     }
     assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]));

@@ -13,7 +13,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nym_daemon::clock::unix_time_secs;
@@ -21,11 +20,10 @@ use nym_daemon::entropy;
 use nym_packet::address::HopAddress;
 use nym_packet::frame::{Frame, PacketMode};
 use nym_packet::geometry::PacketSize;
-use nym_packet::keys::{
-    IdentityKeyPair, IdentityPublicKey, PrivateKey, PublicKey, public_key_from_base58,
-};
+use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, PrivateKey, public_key_from_base58};
 use nym_packet::route::{Route, RouteHop};
-use nym_tests::{PATIENCE, Running, output_of, program, texts};
+use nym_tests::PATIENCE;
+use nym_tests::mixnode_process::MixnodeProcess;
 use nym_transport::frames::{FrameReader, ReadTimeouts};
 use nym_transport::legacy::LegacyPeers;
 use nym_transport::stream::Stream;
@@ -47,56 +45,29 @@ const READ_AHEAD: u64 = 128 * 1024;
 /// How often is looked whether something has happened.
 const EVERY: Duration = Duration::from_millis(5);
 
+/// What the node is told: the next hop is in no topology; the page is to show what is true now.
+const SETTINGS: [(&str, &str); 4] = [
+    ("open_relay_for_tests", "true"),
+    ("node_stats_updating_delay", "\"1ms\""),
+    ("packet_forwarding_initial_backoff", "\"50ms\""),
+    ("packet_forwarding_maximum_backoff", "\"50ms\""),
+];
+
 /// A running node, and a link to it.
 struct Node {
-    _process: Running,
+    process: MixnodeProcess,
     link: Stream,
-    address: SocketAddr,
-    pages: SocketAddr,
-    sphinx_key: PublicKey,
 }
 
 impl Node {
     async fn start(home: &Path) -> Self {
-        let mut init = Command::new(program("nym-mixnode"));
-        init.args(["init", "--id", "one", "--host", "127.0.0.1"])
-            .args(["--mix-port", "0", "--http-api-port", "0", "--home"])
-            .arg(home);
-        let output = output_of(&mut init);
-        assert!(output.status.success(), "{:?}", texts(&output));
-        let config = home.join("mixnodes/one/config/config.toml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let lines = text.lines().map(|line| match line.split_once(" = ") {
-            // The next hop is in no topology; the page is to show what is true now.
-            Some((key @ "open_relay_for_tests", _)) => format!("{key} = true\n"),
-            Some((key @ "node_stats_updating_delay", _)) => format!("{key} = \"1ms\"\n"),
-            Some((key @ "packet_forwarding_initial_backoff", _)) => format!("{key} = \"50ms\"\n"),
-            Some((key @ "packet_forwarding_maximum_backoff", _)) => format!("{key} = \"50ms\"\n"),
-            _ => format!("{line}\n"),
-        });
-        std::fs::write(&config, lines.collect::<String>()).unwrap();
-
-        let mut run = Command::new(program("nym-mixnode"));
-        run.args(["run", "--id", "one", "--home"]).arg(home);
-        let process = Running::start(&mut run);
-        let told = |name: &'static str| {
-            process.wait_for(name, |line| line.strip_prefix(name).map(str::to_owned))
-        };
-        let identity: IdentityPublicKey = told("Identity key: ").parse().unwrap();
-        let sphinx_key = public_key_from_base58(&told("Sphinx key: ")).unwrap();
-        let address: SocketAddr = told("Packets: ").parse().unwrap();
-        let pages = told("Pages: http://");
-        let pages = pages.strip_suffix("/stats").unwrap().parse().unwrap();
-        let stream = TcpStream::connect(address).await.unwrap();
+        let _ = MixnodeProcess::init(home, &SETTINGS);
+        let process = MixnodeProcess::start(home, None);
+        let identity: IdentityPublicKey = process.identity.parse().unwrap();
+        let stream = TcpStream::connect(process.packets).await.unwrap();
         let (expected, own) = (Expected::OneOf(vec![identity]), own_identity());
         let link = encrypt(stream, expected, Some(&own)).await.unwrap();
-        Self {
-            link,
-            _process: process,
-            address,
-            pages,
-            sphinx_key,
-        }
+        Self { process, link }
     }
 
     async fn send(&mut self, frames: &[Frame]) {
@@ -110,7 +81,7 @@ impl Node {
 
     /// What the node counts.
     async fn page(&self) -> Page {
-        let mut stream = TcpStream::connect(self.pages).await.unwrap();
+        let mut stream = TcpStream::connect(self.process.pages).await.unwrap();
         let request = "GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
@@ -292,9 +263,14 @@ impl Packets {
             address: HopAddress::new(address),
             sphinx_key,
         };
+        let node = &node.process;
+        let first = hop(
+            node.packets,
+            public_key_from_base58(&node.sphinx_key).unwrap(),
+        );
         let last = hop(next_hop.address, next_hop.key.public_key());
         Self {
-            route: Route::new(vec![hop(node.address, node.sphinx_key), last]).unwrap(),
+            route: Route::new(vec![first, last]).unwrap(),
             next: 0,
             rng: ChaCha20Rng::seed_from_u64(1),
         }

@@ -14,27 +14,18 @@ use nym_protocol::gateway::{
     Action, Admission, ClientAddress, GatewaySession, Login, Lookup, SharedKeys,
 };
 use nym_protocol::ws::WsMessage;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
-use crate::directory::LegacyDirectory;
-use crate::mix_side::{Keys, Links, Role, listen};
+use crate::mix_side::{LegacyNode, Links, MIX_PORT, Role, listen};
 
-const MIX_PORT: u16 = 1789;
 const CLIENTS_PORT: u16 = 9000;
 
 /// Pushes that wait for a client's socket.
 const PUSH_QUEUE: usize = 1024;
-
-/// One that has its keys.
-pub(crate) struct LegacyGateway {
-    host: String,
-    directory: LegacyDirectory,
-    keys: Keys,
-}
 
 /// One that runs; it ends when dropped.
 pub(crate) struct RunningGateway {
@@ -58,36 +49,15 @@ struct Registered {
     inbox: Vec<Vec<u8>>,
 }
 
-impl LegacyGateway {
-    pub(crate) fn init(host: &str, directory: LegacyDirectory) -> Self {
-        Self {
-            host: host.to_owned(),
-            directory,
-            keys: Keys::generate(),
-        }
-    }
-
-    /// The identity key and the Sphinx key that `init` prints.
-    pub(crate) fn keys(&self) -> (String, String) {
-        self.keys.printed()
-    }
-
-    /// Starts, unless the contract names another gateway at its host; then the error names that.
-    pub(crate) fn run(self) -> Result<RunningGateway, String> {
-        let own = self.keys.identity_key().to_string();
-        let gateways = self.directory.gateways().into_iter();
-        let mut rivals = gateways
-            .map(|bond| bond.gateway)
-            .filter(|node| node.host == self.host && node.identity_key != own);
-        if let Some(rival) = rivals.next() {
-            return Err(format!("{} has our host", rival.identity_key));
-        }
+impl LegacyNode {
+    /// Starts a gateway, unless the contract names another one at its host; then the error names
+    /// that.
+    pub(crate) fn run_gateway(self) -> Result<RunningGateway, String> {
+        let listed = self.directory.gateways().into_iter();
+        self.check_host(listed.map(|bond| (bond.gateway.host, bond.gateway.identity_key)))?;
         let runtime = Runtime::new().unwrap();
-        let bind = |port| {
-            let address = SocketAddr::new(self.host.parse().unwrap(), port);
-            runtime.block_on(TcpListener::bind(address)).unwrap()
-        };
-        let (mix, clients) = (bind(MIX_PORT), bind(CLIENTS_PORT));
+        let mix = self.bind(&runtime, MIX_PORT);
+        let clients = self.bind(&runtime, CLIENTS_PORT);
         let desk = Arc::new(Desk::default());
         runtime.spawn(listen(mix, self.keys.sphinx, Arc::clone(&desk)));
         let (identity, at) = (self.keys.identity, Arc::clone(&desk));

@@ -24,8 +24,7 @@ use nym_tests::{Running, isolated_again, output_of, program, texts};
 
 use crate::client::LegacyClient;
 use crate::directory::LegacyDirectory;
-use crate::gateway::LegacyGateway;
-use crate::mixnode::LegacyMixnode;
+use crate::mix_side::LegacyNode;
 
 /// A network, and what it told about joining it.
 struct Network {
@@ -148,19 +147,19 @@ fn programs_of_0_11_join_at_every_position_and_messages_pass_through_each() {
 
     // A mix node: keys by its `init`, the bond by its operator, then its `run`.
     let host = network.value("nym-mixnode init", "--host");
-    let mixnode = LegacyMixnode::init(&host, network.directory("nym-mixnode"));
+    let mixnode = LegacyNode::init(&host, network.directory("nym-mixnode"));
     let (identity, sphinx_key) = mixnode.keys();
     let bonded = network.bond("mixnode", (&identity, &sphinx_key), &[("--layer", "2")]);
     assert!(bonded.succeeded, "{bonded:?}");
-    let mixnode = mixnode.run().unwrap();
+    let mixnode = mixnode.run_mixnode().unwrap();
 
     // A gateway, and a client of ours that registers there.
     let host = network.value("nym-gateway init", "--host");
-    let gateway = LegacyGateway::init(&host, network.directory("nym-gateway"));
+    let gateway = LegacyNode::init(&host, network.directory("nym-gateway"));
     let (gateway_identity, sphinx_key) = gateway.keys();
     let bonded = network.bond("gateway", (&gateway_identity, &sphinx_key), &[]);
     assert!(bonded.succeeded, "{bonded:?}");
-    let gateway = gateway.run().unwrap();
+    let gateway = gateway.run_gateway().unwrap();
     let validators = network.value("nym-client init", "--validators");
     let home = tempfile::tempdir().unwrap();
     let carol = |words: &[&str]| our_client(home.path(), words);
@@ -224,11 +223,11 @@ fn a_0_11_node_is_never_listed_beside_another_at_its_host() {
     }
     let network = Network::start();
     let host = network.value("nym-mixnode init", "--host");
-    let node = LegacyMixnode::init(&host, network.directory("nym-mixnode"));
+    let node = LegacyNode::init(&host, network.directory("nym-mixnode"));
     let (identity, sphinx_key) = node.keys();
     let bonded = network.bond("mixnode", (&identity, &sphinx_key), &[]);
     assert!(bonded.succeeded, "{bonded:?}");
-    let other = LegacyMixnode::init(&host, network.directory("nym-mixnode"));
+    let other = LegacyNode::init(&host, network.directory("nym-mixnode"));
     let (rival, sphinx_key) = other.keys();
 
     let refused = network.bond("mixnode", (&rival, &sphinx_key), &[]);
@@ -249,7 +248,7 @@ fn a_0_11_node_is_never_listed_beside_another_at_its_host() {
         )
     );
     // So the first one starts; one that was not bonded does not.
-    let reason = other.run().map(drop).unwrap_err();
+    let reason = other.run_mixnode().map(drop).unwrap_err();
     assert!(reason.contains(&identity), "{reason}");
-    drop(node.run().unwrap());
+    drop(node.run_mixnode().unwrap());
 }

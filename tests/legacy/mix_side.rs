@@ -13,8 +13,12 @@ use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, PrivateKey, public_ke
 use nym_packet::node::{self, MAX_DELAY, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
+
+use crate::directory::LegacyDirectory;
+
+pub(crate) const MIX_PORT: u16 = 1789;
 
 /// Packets that wait for one next hop.
 const QUEUE: usize = 128;
@@ -42,6 +46,45 @@ impl Keys {
     pub(crate) fn printed(&self) -> (String, String) {
         let sphinx_key = public_key_to_base58(&self.sphinx.public_key());
         (self.identity_key().to_string(), sphinx_key)
+    }
+}
+
+/// A node that has its keys, and does not run yet.
+pub(crate) struct LegacyNode {
+    pub(crate) host: String,
+    pub(crate) directory: LegacyDirectory,
+    pub(crate) keys: Keys,
+}
+
+impl LegacyNode {
+    pub(crate) fn init(host: &str, directory: LegacyDirectory) -> Self {
+        Self {
+            host: host.to_owned(),
+            directory,
+            keys: Keys::generate(),
+        }
+    }
+
+    /// The identity key and the Sphinx key that `init` prints.
+    pub(crate) fn keys(&self) -> (String, String) {
+        self.keys.printed()
+    }
+
+    /// Refuses to start if one of these, hosts and identity keys, has our host, and names it.
+    pub(crate) fn check_host(
+        &self,
+        mut listed: impl Iterator<Item = (String, String)>,
+    ) -> Result<(), String> {
+        let own = self.keys.identity_key().to_string();
+        match listed.find(|(host, identity)| *host == self.host && *identity != own) {
+            Some((_, rival)) => Err(format!("{rival} has our host")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn bind(&self, runtime: &Runtime, port: u16) -> TcpListener {
+        let address = SocketAddr::new(self.host.parse().unwrap(), port);
+        runtime.block_on(TcpListener::bind(address)).unwrap()
     }
 }
 

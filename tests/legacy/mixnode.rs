@@ -6,20 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nym_packet::frame::Frame;
-use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::directory::LegacyDirectory;
-use crate::mix_side::{Keys, Links, Role, listen};
-
-const MIX_PORT: u16 = 1789;
-
-/// One that has its keys.
-pub(crate) struct LegacyMixnode {
-    host: String,
-    directory: LegacyDirectory,
-    keys: Keys,
-}
+use crate::mix_side::{LegacyNode, Links, MIX_PORT, Role, listen};
 
 /// One that runs; it ends when dropped.
 pub(crate) struct RunningMixnode {
@@ -33,33 +22,13 @@ struct Mixer {
     strange_links: AtomicUsize,
 }
 
-impl LegacyMixnode {
-    pub(crate) fn init(host: &str, directory: LegacyDirectory) -> Self {
-        Self {
-            host: host.to_owned(),
-            directory,
-            keys: Keys::generate(),
-        }
-    }
-
-    /// The identity key and the Sphinx key that `init` prints.
-    pub(crate) fn keys(&self) -> (String, String) {
-        self.keys.printed()
-    }
-
-    /// Starts, unless the list names another node at its host; then the error names that.
-    pub(crate) fn run(self) -> Result<RunningMixnode, String> {
-        let own = self.keys.identity_key().to_string();
-        let mixnodes = self.directory.mixnodes().into_iter();
-        let mut rivals = mixnodes
-            .map(|bond| bond.mix_node)
-            .filter(|node| node.host == self.host && node.identity_key != own);
-        if let Some(rival) = rivals.next() {
-            return Err(format!("{} has our host", rival.identity_key));
-        }
+impl LegacyNode {
+    /// Starts a mix node, unless the list names another one at its host; then the error names that.
+    pub(crate) fn run_mixnode(self) -> Result<RunningMixnode, String> {
+        let listed = self.directory.mixnodes().into_iter();
+        self.check_host(listed.map(|bond| (bond.mix_node.host, bond.mix_node.identity_key)))?;
         let runtime = Runtime::new().unwrap();
-        let address = SocketAddr::new(self.host.parse().unwrap(), MIX_PORT);
-        let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+        let listener = self.bind(&runtime, MIX_PORT);
         let mixer = Arc::new(Mixer::default());
         runtime.spawn(listen(listener, self.keys.sphinx, Arc::clone(&mixer)));
         Ok(RunningMixnode {
