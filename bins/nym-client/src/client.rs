@@ -17,15 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app_connection::AppContext;
 use crate::apps::Apps;
-use crate::config::{
-    ClientConfig, MESSAGE_LEN_MAX_DEFAULT, PushMode, UNDELIVERED_BYTES_MAX_DEFAULT,
-};
+use crate::config::ClientConfig;
 use crate::deliveries::Deliveries;
 use crate::engine_task::{
-    Bounds, EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE, TAKEN_QUEUE,
+    Bounds, EngineInput, EngineQueues, EngineTask, INPUT_QUEUE, ORDER_QUEUE, PACKET_QUEUE,
+    TAKEN_QUEUE,
 };
 use crate::error::ClientError;
-use crate::gateway_link::GatewayLink;
+use crate::gateway_link::{GatewayLink, GatewayPlace};
 use crate::instance::Instance;
 use crate::keys::OwnKeys;
 use crate::status::ClientStatus;
@@ -44,6 +43,9 @@ pub struct Addresses {
 
 /// A store at work, and the way to it.
 type OpenStore = (StoreThread, StoreHandle);
+
+/// The tasks of a client, its store, and its claim to be the only one.
+type Started = (JoinSet<()>, Option<StoreThread>, Instance);
 
 /// A client that has its keys and its port, and has not begun to talk.
 pub struct Client {
@@ -160,10 +162,7 @@ impl Client {
         Ok(())
     }
 
-    fn start(
-        self,
-        stop: &CancellationToken,
-    ) -> Result<(JoinSet<()>, Option<StoreThread>, Instance), ClientError> {
+    fn start(self, stop: &CancellationToken) -> Result<Started, ClientError> {
         let Self {
             config,
             identity,
@@ -185,19 +184,15 @@ impl Client {
         let (orders_in, orders) = mpsc::channel(ORDER_QUEUE);
         let (packets_in, packets) = mpsc::channel(PACKET_QUEUE);
         let (announced_in, announced) = watch::channel(None);
-        let apps_config = config.apps.as_ref();
-        let message_len_max =
-            apps_config.map_or(MESSAGE_LEN_MAX_DEFAULT, |apps| apps.message_len_max);
-        let push_mode = apps_config.map_or_else(PushMode::default, |apps| apps.push_mode);
+        let topology_task = topology_task(&config, directory, &inputs_in, announced_in, &status);
+        let apps_config = config.apps.unwrap_or_default();
         let bounds = Bounds {
             unacknowledged_bytes_max: config.engine.unacknowledged_bytes_max,
-            untaken_bytes_max: apps_config.map_or(UNDELIVERED_BYTES_MAX_DEFAULT, |apps| {
-                apps.undelivered_bytes_max
-            }),
+            untaken_bytes_max: apps_config.undelivered_bytes_max,
         };
         let (taken_in, taken) = mpsc::channel(TAKEN_QUEUE);
         let (deliveries, news, desk) =
-            Deliveries::new(push_mode, bounds.untaken_bytes_max, taken_in);
+            Deliveries::new(apps_config.push_mode, bounds.untaken_bytes_max, taken_in);
 
         let queues = EngineQueues {
             inputs,
@@ -209,8 +204,8 @@ impl Client {
             journeys: config.journeys,
             status: Arc::clone(&status),
         };
-        let engine_task = EngineTask::new(engine, clock, bounds, queues);
-        let gateway_link = GatewayLink {
+        let engine = EngineTask::new(engine, clock, bounds, queues);
+        let link = GatewayLink {
             client: identity,
             keys: Arc::new(shared_keys),
             listener: config.gateway_listener,
@@ -219,35 +214,21 @@ impl Client {
             announced,
             connect_timeout: config.gateway_response_timeout,
             clock,
-            inputs: inputs_in.clone(),
-            packets,
-            status: Arc::clone(&status),
-            rng: entropy(),
-        };
-        let topology_task = TopologyTask {
-            directory,
-            own_gateway: config.gateway,
-            refresh_rate: config.topology_refresh_rate,
-            legacy_peers: config.legacy_peers,
             inputs: inputs_in,
-            announced: announced_in,
+            packets,
             status,
             rng: entropy(),
         };
-        let traffic = TrafficThread::start(
-            engine_task.run(stop.clone()),
-            gateway_link.run(stop.clone()),
-        )
-        .map_err(ClientError::NoThread)?;
+        let traffic = TrafficThread::start(engine.run(stop.clone()), link.run(stop.clone()))
+            .map_err(ClientError::NoThread)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(traffic.join());
         tasks.spawn(deliveries.run(stop.clone()));
         tasks.spawn(topology_task.run(stop.clone()));
         if let Some(apps) = apps {
-            let recipient = addresses.recipient;
             let context = AppContext {
-                recipient,
-                message_len_max,
+                recipient: addresses.recipient,
+                message_len_max: apps_config.message_len_max,
                 orders: orders_in,
                 desk,
             };
@@ -270,6 +251,26 @@ fn warn_of_switches(config: &ClientConfig) {
             legacy_peers = %config.legacy_peers,
             "the link to the gateway may be in clear: whoever watches it can read it"
         );
+    }
+}
+
+/// What asks the validators; it tells by `announced` where they say that our gateway is.
+fn topology_task(
+    config: &ClientConfig,
+    directory: Directory,
+    inputs: &mpsc::Sender<EngineInput>,
+    announced: watch::Sender<Option<GatewayPlace>>,
+    status: &Arc<watch::Sender<ClientStatus>>,
+) -> TopologyTask {
+    TopologyTask {
+        directory,
+        own_gateway: config.gateway,
+        refresh_rate: config.topology_refresh_rate,
+        legacy_peers: config.legacy_peers,
+        inputs: inputs.clone(),
+        announced,
+        status: Arc::clone(status),
+        rng: entropy(),
     }
 }
 

@@ -98,11 +98,8 @@ impl Localnet {
         let layers = std::array::from_fn(|index| {
             let layer = topology.layers.get(index).map_or(&[][..], Vec::as_slice);
             let is_in = |at: &SocketAddr| layer.iter().any(|node| node.mix_address == *at);
-            mixnodes
-                .iter()
-                .filter(|(_, at)| is_in(at))
-                .cloned()
-                .collect()
+            let members = mixnodes.iter().filter(|(_, at)| is_in(at));
+            members.cloned().collect()
         });
         let first_gateway = gateways.first().map(|gateway| gateway.identity);
         let join = first_gateway.filter(|_| config.legacy).map(|gateway| {

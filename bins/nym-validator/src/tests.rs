@@ -333,6 +333,11 @@ async fn announcements_are_refused_with_the_reason() {
         identity(1).public_key()
     );
     assert_eq!(body, error(&reason));
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_announcement_are_refused_with_the_reason() {
+    let validator = Running::start().await;
     let (status, body) = validator.post("{}").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(

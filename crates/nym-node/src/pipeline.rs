@@ -192,31 +192,16 @@ pub async fn run<D: Deliver>(
     let syncer = parts.replay.syncer();
     let mut upkeep = JoinSet::new();
     upkeep.spawn(sync_regularly(syncer.clone()));
-    let workshop = Arc::new(Workshop {
+    let workshop = Workshop {
         clock,
         exit,
         processor: parts.processor,
         replay: Mutex::new(parts.replay),
         role: parts.role,
         waiting: CloseOnDrop { waiting, clock },
-    });
-    let mut inputs = Vec::with_capacity(workers.get());
-    for _ in 0..workers.get() {
-        // Each batch has a packet at least, so the channel is never full.
-        let (batches_in, batches) = mpsc::channel(PACKETS_QUEUED);
-        inputs.push(Input {
-            batches: batches_in,
-            room: Arc::new(Semaphore::new(PACKETS_QUEUED)),
-        });
-        tasks.spawn(Arc::clone(&workshop).work(batches));
-    }
-    // The workers hold the only handles now: the scheduler ends soon after the last of them.
-    drop(workshop);
-
-    let intake = Arc::new(Intake {
-        inputs,
-        next: AtomicUsize::new(0),
-    });
+    };
+    // The workers hold the only handles then: the scheduler ends soon after the last of them.
+    let intake = Arc::new(Intake::start(workers, workshop, &mut tasks));
     let stop = shutdown.child_token();
     let accept = listener.run(stop.clone(), {
         let stop = stop.clone();
@@ -324,6 +309,29 @@ struct Batch {
 }
 
 impl Intake {
+    /// Starts so many workers, which share the workshop.
+    fn start<D: Deliver>(
+        workers: NonZeroUsize,
+        workshop: Workshop<D>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let workshop = Arc::new(workshop);
+        let mut inputs = Vec::with_capacity(workers.get());
+        for _ in 0..workers.get() {
+            // Each batch has a packet at least, so the channel is never full.
+            let (batches_in, batches) = mpsc::channel(PACKETS_QUEUED);
+            inputs.push(Input {
+                batches: batches_in,
+                room: Arc::new(Semaphore::new(PACKETS_QUEUED)),
+            });
+            tasks.spawn(Arc::clone(&workshop).work(batches));
+        }
+        Self {
+            inputs,
+            next: AtomicUsize::new(0),
+        }
+    }
+
     /// Gives a batch to the first worker with room, in turn; waits when none has.
     async fn push(&self, frames: Vec<Frame>) {
         let count = u32::try_from(frames.len().min(PACKETS_QUEUED)).unwrap_or(u32::MAX);
