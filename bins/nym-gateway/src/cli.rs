@@ -3,22 +3,21 @@
 mod operator;
 mod reload;
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use nym_daemon::cli::DaemonArgs;
 use nym_daemon::exit::{ExitCode, Failure, cannot, say};
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
-use nym_daemon::logging::{self, LogControl, LogFormat};
+use nym_daemon::logging::LogControl;
 use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
 use nym_daemon::raise_open_files;
 use nym_daemon::reload::ReloadRequests;
 use nym_daemon::shutdown::Shutdown;
+use nym_node::cli::{IdArgs, InitArgs, RunArgs, require_keys, warn_of_unreachable};
 use nym_packet::keys::public_key_to_base58;
 use nym_protocol::PROTOCOL_VERSION;
 
 use crate::config::{Config, Overrides};
-use crate::init::{InitOptions, init};
+use crate::init::init;
 use crate::store::StoreError;
 use crate::{Gateway, GatewayError};
 
@@ -49,35 +48,21 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Log filter, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", global = true, display_order = 100)]
-    pub log: Option<String>,
-
-    /// How log lines look: text or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        global = true,
-        display_order = 100,
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
-
-    /// Directory of all files, instead of NYM_HOME or ~/.nym
-    #[arg(long, value_name = "DIR", global = true, display_order = 100)]
-    pub home: Option<PathBuf>,
+    /// What is logged, and where all files are
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
 }
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Make keys and write a configuration; of an existing gateway, keep keys and messages
-    Init(InitArgs),
+    Init(InitArgs<Overrides>),
     /// Serve clients until interrupted
     ///
     /// What is given here wins over the configuration file for this run; the defaults below are
     /// those of `init`.
-    Run(RunArgs),
+    Run(RunArgs<Overrides>),
     /// See whether the configuration makes sense
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -101,103 +86,7 @@ pub enum Command {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Read the configuration as `run` does, and tell what is wrong with it
-    Check(CheckArgs),
-}
-
-/// `config check`.
-#[derive(Args, Clone, Debug)]
-pub struct CheckArgs {
-    /// Name of the gateway
-    #[arg(long, value_name = "ID")]
-    pub id: Id,
-}
-
-/// `init`.
-#[derive(Args, Clone, Debug)]
-pub struct InitArgs {
-    /// Name of the gateway
-    #[arg(long, value_name = "ID")]
-    pub id: Id,
-
-    /// IP address to listen on
-    #[arg(long, value_name = "IP")]
-    pub host: IpAddr,
-
-    /// What else is written down
-    #[command(flatten)]
-    pub common: CommonArgs,
-}
-
-/// `run`. What is given here wins over the configuration file.
-#[derive(Args, Clone, Debug)]
-pub struct RunArgs {
-    /// Name of the gateway
-    #[arg(long, value_name = "ID")]
-    pub id: Id,
-
-    /// IP address to listen on
-    #[arg(long, value_name = "IP")]
-    pub host: Option<IpAddr>,
-
-    /// What else is changed for this run
-    #[command(flatten)]
-    pub common: CommonArgs,
-}
-
-/// What `init` writes down and `run` changes for one run.
-#[derive(Args, Clone, Debug)]
-pub struct CommonArgs {
-    /// Host that others reach this gateway by [default: the IP address it listens on]
-    #[arg(long, value_name = "HOST")]
-    pub announce_host: Option<String>,
-
-    /// Port for packets [default: 1789]
-    #[arg(long, value_name = "PORT")]
-    pub mix_port: Option<u16>,
-
-    /// Port for clients [default: 9000]
-    #[arg(long, value_name = "PORT")]
-    pub clients_port: Option<u16>,
-
-    /// Address of the operator's pages, empty for none [default: 127.0.0.1:8001]
-    #[arg(long, value_name = "ADDRESS")]
-    pub http_api: Option<String>,
-
-    /// Where the gateway stands, in your words
-    #[arg(long, value_name = "TEXT")]
-    pub location: Option<String>,
-
-    /// Database with clients' keys and messages [default: in the gateway's directory]
-    #[arg(long, value_name = "FILE")]
-    pub clients_ledger: Option<PathBuf>,
-
-    /// Without effect: messages are in the database
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub inboxes: Option<PathBuf>,
-
-    /// Validators that the gateway announces itself to [default: http://127.0.0.1:1317]
-    #[arg(long, value_name = "URL,…", value_delimiter = ',')]
-    pub validators: Option<Vec<String>>,
-
-    /// Contract that validators are asked about [default: nym-mixnet]
-    #[arg(long, value_name = "ADDRESS")]
-    pub mixnet_contract: Option<String>,
-}
-
-impl CommonArgs {
-    fn into_overrides(self, host: Option<IpAddr>) -> Overrides {
-        Overrides {
-            host,
-            announce_host: self.announce_host,
-            mix_port: self.mix_port,
-            clients_port: self.clients_port,
-            http_api: self.http_api,
-            location: self.location,
-            clients_ledger: self.clients_ledger,
-            validators: self.validators,
-            mixnet_contract: self.mixnet_contract,
-        }
-    }
+    Check(IdArgs),
 }
 
 /// Does what the command line says.
@@ -206,10 +95,10 @@ impl CommonArgs {
 ///
 /// A [`Failure`] to show to the person who typed it.
 pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    let logs = logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
-    let home = Home::locate(cli.home.as_deref()).map_err(Failure::usage)?;
+    let logs = cli.daemon.start_logs()?;
+    let home = cli.daemon.locate_home()?;
     match cli.command {
-        Command::Init(args) => set_up(args, home),
+        Command::Init(args) => set_up(&args, &home),
         Command::Run(args) => serve(args, &home, logs).await,
         Command::Config(ConfigCommand::Check(args)) => check(&args, &home),
         Command::Clients(command) => operator::clients(command, &home),
@@ -219,20 +108,11 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-fn set_up(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
-    let overrides = args.common.into_overrides(None);
-    let options = InitOptions {
-        home,
-        id: args.id,
-        host: args.host,
-        overrides,
-    };
-    let gateway = init(&options).map_err(|error| error.explain())?;
+fn set_up(args: &InitArgs<Overrides>, home: &Home) -> Result<ExitCode, Failure> {
+    let gateway = init(home, args).map_err(|error| error.explain())?;
     let config = &gateway.config;
     let host = &config.announce_host;
-    if host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) {
-        tracing::warn!(%host, "nobody can reach the announced host; set it with --announce-host");
-    }
+    warn_of_unreachable(host);
     say(&format!(
         "{}Host: {host}\n\
          Mix port: {}\n\
@@ -247,23 +127,22 @@ fn set_up(args: InitArgs, home: Home) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Success)
 }
 
-fn check(args: &CheckArgs, home: &Home) -> Result<ExitCode, Failure> {
+fn check(args: &IdArgs, home: &Home) -> Result<ExitCode, Failure> {
     let file = existing(home, &args.id)?.config_file();
-    reload::read(&file, &Overrides::default())?;
+    reload::read(&file, None)?;
     say(&format!("{} makes sense\n", file.display()));
     Ok(ExitCode::Success)
 }
 
-async fn serve(args: RunArgs, home: &Home, logs: LogControl) -> Result<ExitCode, Failure> {
+async fn serve(
+    args: RunArgs<Overrides>,
+    home: &Home,
+    logs: LogControl,
+) -> Result<ExitCode, Failure> {
     let file = existing(home, &args.id)?.config_file();
-    let overrides = args.common.into_overrides(args.host);
-    let (config, filter) = reload::read(&file, &overrides)?;
+    let (config, filter) = reload::read(&file, Some(&args))?;
     logs.set_filter(&filter).map_err(Failure::usage)?;
-    if !config.keys.exist() {
-        let path = config.keys.private_identity.display();
-        return Err(Failure::usage(format!("there is no key file {path}"))
-            .advice("restore it, or make a new gateway with `nym-gateway init`"));
-    }
+    require_keys(Kind::Gateway, &config.keys)?;
 
     warn_of_few_files(&config);
     let shutdown = Shutdown::on_signals().map_err(cannot("watch for signals"))?;
@@ -289,7 +168,7 @@ async fn serve(args: RunArgs, home: &Home, logs: LogControl) -> Result<ExitCode,
     ));
     let reloader = Reloader {
         file,
-        overrides,
+        args,
         started_with: config,
         control: gateway.control(),
         logs,
@@ -320,19 +199,14 @@ fn warn_of_few_files(config: &Config) {
 fn explain(error: &GatewayError) -> Failure {
     let failure = Failure::from_error(error);
     match error {
-        GatewayError::AddressTaken { .. } => failure.advice(
-            "announce another host or port, or wait until the validator has forgotten the other",
-        ),
-        GatewayError::Bind { .. } => {
-            failure.advice("choose others with --host, --mix-port, --clients-port and --http-api")
+        GatewayError::Node(error) => {
+            error.explain("--host, --mix-port, --clients-port and --http-api")
         }
-        GatewayError::Keys(error) => failure.advise(error.advice()),
-        GatewayError::ReplayJournal(error) => failure.advice(error.advice()),
         GatewayError::WebCertificate(_) => {
             failure.advice("check `certificate_file` and `private_key_file` in `[web]`")
         }
         GatewayError::Store(error) => explain_store(failure, error),
-        _ => failure,
+        GatewayError::Thread(_) => failure,
     }
 }
 
@@ -354,10 +228,7 @@ fn explain_store(failure: Failure, error: &StoreError) -> Failure {
 
 /// The files of a gateway that was initialised.
 fn existing(home: &Home, id: &Id) -> Result<ProgramHome, Failure> {
-    home.existing(Kind::Gateway, id).map_err(|error| {
-        let advice = format!("make it with `nym-gateway init --id {id} --host <IP>`");
-        Failure::usage(error).advice(advice)
-    })
+    nym_node::cli::existing(home, Kind::Gateway, id)
 }
 
 #[cfg(test)]
@@ -380,16 +251,5 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }
-    }
-
-    #[test]
-    fn gateway_that_was_not_initialised_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let failure = existing(&Home::at(directory.path()), &"one".parse().unwrap()).unwrap_err();
-        assert_eq!(failure.exit_code(), ExitCode::Usage);
-        assert!(
-            failure.to_string().contains("nym-gateway init --id one"),
-            "{failure}"
-        );
     }
 }

@@ -16,22 +16,14 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use nym_node::announce::Announced;
-use nym_node::counters::Counters;
-use nym_node::http::Description;
 
 use crate::mailroom::Desk;
 
-pub(crate) fn router(
-    counters: Counters,
-    description: Description,
-    announced: Announced,
-    desk: Arc<Desk>,
-) -> Router {
-    let clients = Router::new()
+/// The pages that other nodes do not have.
+pub(crate) fn pages(desk: Arc<Desk>) -> Router {
+    Router::new()
         .route("/clients", get(clients))
-        .with_state(desk);
-    nym_node::http::router(counters, description, announced).merge(clients)
+        .with_state(desk)
 }
 
 async fn clients(State(desk): State<Arc<Desk>>) -> impl IntoResponse {

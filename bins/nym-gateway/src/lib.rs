@@ -65,7 +65,7 @@ mod store;
 pub use crate::config::Config;
 pub use crate::control::{GatewayControl, Reloadable};
 pub use crate::gateway::{Addresses, Gateway, GatewayError, run};
-pub use crate::init::{InitError, InitOptions, Initialised, init};
+pub use crate::init::{InitError, Initialised, init};
 pub use crate::limits::{AddressLimits, ClientLimits};
 pub use crate::mailroom::GatewayCounts;
 pub use crate::rate::Rate;

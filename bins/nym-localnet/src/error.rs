@@ -58,7 +58,7 @@ pub enum LocalnetError {
         /// Which.
         name: String,
         /// What failed.
-        source: nym_mixnode::MixnodeError,
+        source: nym_mixnode::NodeError,
     },
     /// A node's keys cannot be used.
     #[error("{name}: {source}")]

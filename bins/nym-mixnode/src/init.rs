@@ -1,7 +1,8 @@
 //! The first start of a mix node: keys and a configuration file.
 
 use nym_daemon::config;
-use nym_daemon::home::Kind;
+use nym_daemon::home::{Home, Kind};
+use nym_node::cli::InitArgs;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
 use nym_node::setup;
@@ -11,9 +12,6 @@ use crate::description;
 
 pub use nym_node::setup::InitError;
 
-/// A node to set up.
-pub type InitOptions = setup::InitOptions<Overrides>;
-
 /// A node that was set up.
 pub type Initialised = setup::Initialised<Config>;
 
@@ -21,12 +19,12 @@ pub type Initialised = setup::Initialised<Config>;
 ///
 /// # Errors
 /// [`InitError`]; nothing is written when a value is not allowed.
-pub fn init(options: &InitOptions) -> Result<Initialised, InitError> {
-    let files = options.home.program(Kind::Mixnode, &options.id);
+pub fn init(home: &Home, args: &InitArgs<Overrides>) -> Result<Initialised, InitError> {
+    let files = home.program(Kind::Mixnode, &args.id);
     let paths = KeyPaths::in_directory(&files.data_dir());
-    let root = options.home.of_kind(Kind::Mixnode);
-    let mut file = FileConfig::new(options.id.as_str(), options.host, &paths, &root);
-    file.apply(&options.overrides);
+    let root = home.of_kind(Kind::Mixnode);
+    let mut file = FileConfig::new(args.id.as_str(), args.host, &paths, &root);
+    file.apply(None, &args.overrides);
     let (config_file, text) = (files.config_file(), file.render());
     let config = Config::from_file(config::parse(&config_file, &text)?, Description::default())?;
 

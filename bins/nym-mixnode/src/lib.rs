@@ -3,7 +3,7 @@
 //!
 //! It is the least trusted program of the network: it knows where a packet came from and where it
 //! goes next, and must not tell anybody. What it does with packets is `nym-node`'s; this crate adds
-//! what only a mix node has: its files, its command line, and the start.
+//! what only a mix node has: its files, its command line, and what it says about itself.
 //!
 //! * [`Config`] is everything a node can be told; [`config::FileConfig`] is what its file says.
 //! * [`Mixnode`] is a node whose ports are bound; [`run`] binds and runs in one step.
@@ -29,11 +29,7 @@
 //! # }
 //! ```
 //!
-//! # Invariants
-//!
-//! * A node starts, and mixes, without a validator: it warns, and announces itself later.
-//! * It never takes the place of another: if a validator knows another identity at the same host
-//!   and port, it stops.
+//! What holds for every node is in [`nym_node::node`].
 
 pub mod cli;
 pub mod config;
@@ -41,84 +37,29 @@ mod description;
 mod init;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use nym_daemon::clock::Clock;
-use nym_daemon::entropy;
-use nym_daemon::http::{HttpLimits, HttpServer};
-use nym_daemon::keys::KeyFileError;
-use nym_daemon::metrics::Metrics;
-use nym_daemon::pages::{self, Readiness};
-use nym_node::announce::Announcer;
+use axum::Router;
 use nym_node::counters::Counters;
-use nym_node::http::router;
-use nym_node::keys::NodeKeys;
 use nym_node::links::Links;
-use nym_node::metrics::NodeMetrics;
-use nym_node::pipeline::{self, Parts, PipelineError, Role};
-use nym_node::processor::Processor;
-use nym_node::replay_journal::{ReplayJournalError, ReplayMemory};
+use nym_node::node::{CLOSE_PATIENCE, Node, NodePlaces, Tasks, Work};
+use nym_node::pipeline::Role;
 use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
 use nym_protocol::PROTOCOL_VERSION;
+use nym_protocol::validator::MixNode;
 use nym_protocol::validator::announcement::AnnouncedNode;
-use nym_protocol::validator::{MixNode, MixNodeBond};
-use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
-use nym_transport::frames::ReadTimeouts;
-use nym_transport::listener::{Listener, ListenerLimits};
 use nym_transport::peers::Peers;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use nym_node::node::NodeError;
+
 pub use crate::config::Config;
-pub use crate::init::{InitError, InitOptions, Initialised, init};
+pub use crate::init::{InitError, Initialised, init};
 
 /// What the first page says.
 const WELCOME: &str = "This is nym-mixnode, a relay of a mixnet.\n\n\
     /description says who runs it, /stats counts packets, /health tells whether it is announced.\n\
     /ready and /metrics are for its operator.\n";
-
-/// How long packets that are already on their way out may take when the node stops.
-const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Why a mix node did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MixnodeError {
-    /// A validator knows another node at this host and port.
-    #[error("the validator knows another node at {host}:{mix_port}, with identity {identity}")]
-    AddressTaken {
-        /// The host that this node announces.
-        host: String,
-        /// The port that this node announces.
-        mix_port: u16,
-        /// The other node.
-        identity: String,
-    },
-    /// A port could not be bound.
-    #[error("cannot listen on {address}: {source}")]
-    Bind {
-        /// Where.
-        address: SocketAddr,
-        /// What the system answered.
-        source: std::io::Error,
-    },
-    /// The conversation with the validators could not be set up.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// The HTTP server failed.
-    #[error("the HTTP server failed: {0}")]
-    Http(#[source] std::io::Error),
-    /// A key file is missing or wrong.
-    #[error(transparent)]
-    Keys(#[from] KeyFileError),
-    /// Packet processing ended by a defect.
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
-    /// The replay journal cannot be used.
-    #[error(transparent)]
-    ReplayJournal(#[from] ReplayJournalError),
-}
 
 /// Where a node listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,21 +72,15 @@ pub struct Addresses {
 
 /// A mix node whose ports are bound and which has not begun to work.
 pub struct Mixnode {
-    clock: Clock,
     config: Config,
-    directory: Directory,
-    http: HttpServer,
-    keys: NodeKeys,
-    links: Links,
-    listener: Listener,
-    replay: ReplayMemory,
+    node: Node,
 }
 
 /// Binds a node and runs it until `shutdown` is cancelled.
 ///
 /// # Errors
-/// [`MixnodeError`].
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), MixnodeError> {
+/// [`NodeError`].
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     Mixnode::bind(config).await?.run(shutdown).await
 }
 
@@ -153,75 +88,56 @@ impl Mixnode {
     /// Reads the keys, making them if there are none, and the replay journal, and binds the ports.
     ///
     /// # Errors
-    /// [`MixnodeError::Keys`], [`MixnodeError::Bind`], [`MixnodeError::Directory`] or
-    /// [`MixnodeError::ReplayJournal`].
-    pub async fn bind(config: Config) -> Result<Self, MixnodeError> {
-        let keys = NodeKeys::load_or_create(&config.keys, &mut entropy())?;
-        let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())?;
-        let failed = |address| move |source| MixnodeError::Bind { address, source };
-        let mix = SocketAddr::new(config.listening_ip, config.mix_port);
-        let limits = ListenerLimits {
-            connections: config.links,
-            ..ListenerLimits::default()
+    /// Those of [`Node::bind`].
+    pub async fn bind(config: Config) -> Result<Self, NodeError> {
+        let places = NodePlaces {
+            keys: &config.keys,
+            link_config: config.link_config,
+            links: config.links,
+            mix: SocketAddr::new(config.listening_ip, config.mix_port),
+            pages: Some(SocketAddr::new(config.listening_ip, config.http_api_port)),
+            replay: config.replay,
+            validators: &config.validators,
         };
-        let listener = Listener::bind(mix, limits).await.map_err(failed(mix))?;
-        let pages = SocketAddr::new(config.listening_ip, config.http_api_port);
-        let http = HttpServer::bind(pages, HttpLimits::default())
-            .await
-            .map_err(failed(pages))?;
-        let clock = Clock::start();
-        let replay = ReplayMemory::open(
-            &config.keys.replay_journal(),
-            &keys.sphinx.public_key(),
-            config.replay,
-            clock.now(),
-            &mut entropy(),
-        )?;
-        let links = Links::new(&keys.identity, config.link_config);
-        Ok(Self {
-            clock,
-            config,
-            directory,
-            http,
-            links,
-            keys,
-            listener,
-            replay,
-        })
+        let node = Node::bind(places).await?;
+        Ok(Self { config, node })
     }
 
     /// A handle to the rules by which the node makes links, which may change while it runs.
     #[must_use]
     pub fn links(&self) -> Links {
-        self.links.clone()
+        self.node.links().clone()
     }
 
     /// Where the node listens.
+    ///
+    /// # Panics
+    /// Never: a mix node has pages.
     #[must_use]
-    pub const fn addresses(&self) -> Addresses {
+    pub fn addresses(&self) -> Addresses {
         Addresses {
-            mix: self.listener.address(),
-            http: self.http.address(),
+            mix: self.node.mix_address(),
+            http: self.node.pages_address().expect("a mix node has pages"),
         }
     }
 
     /// Who the node is.
     #[must_use]
     pub fn identity(&self) -> IdentityPublicKey {
-        self.keys.identity.public_key()
+        self.node.identity()
     }
 
     /// Who else is a node, as far as this one knows. It finds out by itself; who starts a whole
     /// network at once can tell it sooner.
     #[must_use]
     pub fn peers(&self) -> Peers {
-        self.links.peers()
+        self.node.links().peers()
     }
 
     /// The key that packets to this node are built with.
     #[must_use]
     pub fn sphinx_key(&self) -> PublicKey {
-        self.keys.sphinx.public_key()
+        self.node.sphinx_key()
     }
 
     /// What the node tells the validators: its host, and the ports that are bound.
@@ -244,128 +160,35 @@ impl Mixnode {
     /// due soon.
     ///
     /// # Errors
-    /// [`MixnodeError::AddressTaken`] when a validator knows another node in this place;
-    /// [`MixnodeError::Http`] and [`MixnodeError::Pipeline`] when a part of the node failed.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), MixnodeError> {
-        let own = self.announced_as();
-        let Self {
-            clock,
-            config,
-            directory,
-            http,
-            keys,
-            links,
-            listener,
-            replay,
-        } = self;
-        let counters = Counters::start();
-        let connections = links.connections(config.connections);
-        let neighbours = links.neighbours(directory.clone());
-        let announced = AnnouncedNode::MixNode(own.clone());
-        let announcer = Announcer::new(directory.clone(), announced, Arc::new(keys.identity));
-        let readiness = Readiness::default();
-        let node = NodeMetrics {
-            counters: counters.clone(),
+    /// [`NodeError::AddressTaken`] when a validator knows another node in this place;
+    /// [`NodeError::Http`] and [`NodeError::Pipeline`] when a part of the node failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+        let announced_as = AnnouncedNode::MixNode(self.announced_as());
+        let Self { config, node } = self;
+        let connections = node.links().connections(config.connections);
+        let work = Work {
+            announced_as,
             connections: connections.clone(),
-            announced: announcer.announced(),
-        };
-        // Anybody may read these pages, so they tell no more than what happened in half a minute.
-        let metrics = Metrics::refreshed_every(
-            config.stats_update_every,
-            vec![Box::new(node), Box::new(links.clone())],
-        );
-        let pages = router(counters.clone(), config.description, announcer.announced())
-            .merge(pages::router(WELCOME, readiness.clone(), metrics));
-        let parts = Parts {
-            acceptor: links.node_acceptor(),
-            clock,
-            connections: connections.clone(),
-            counters: counters.clone(),
-            processor: Processor::new(keys.sphinx, config.max_delay),
+            counters: Counters::start(),
+            description: config.description,
+            max_delay: config.max_delay,
+            metrics: Vec::new(),
+            // Anybody may read this page, so it tells no more than what happened in half a minute.
+            metrics_refresh: config.stats_update_every,
+            pages: Router::new(),
             queue_limits: config.queue,
-            read_timeouts: ReadTimeouts::default(),
-            replay,
             role: Role::mix_node(),
+            stats_log_every: config.stats_log_every,
+            stats_update_every: config.stats_update_every,
+            welcome: WELCOME,
             workers: config.workers,
         };
-
-        // Whatever ends first, by the shutdown or by an error, ends the others; the pages are the
-        // last, so that they tell of the stop until it is over.
-        let (stop, close_pages) = (CancellationToken::new(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
-        let drain = readiness
-            .clone()
-            .drain(shutdown, Duration::ZERO, stop.clone());
-        tasks.spawn(async move {
-            drain.await;
-            Ok(())
-        });
-        let token = stop.clone();
-        tasks.spawn(async move { Ok(pipeline::run(parts, listener, token).await?) });
-        let token = close_pages.clone();
-        tasks.spawn(async move { http.run(pages, token).await.map_err(MixnodeError::Http) });
-        let token = stop.clone();
-        let (update_every, log_every) = (config.stats_update_every, config.stats_log_every);
-        tasks.spawn(async move {
-            counters.run(update_every, log_every, token).await;
-            Ok(())
-        });
-        let token = stop.clone();
-        tasks.spawn(async move {
-            neighbours.run(entropy(), token).await;
-            Ok(())
-        });
-        let token = stop.clone();
-        tasks.spawn(async move {
-            let check = check_place(&directory, &own);
-            if let Some(checked) = token.run_until_cancelled(check).await {
-                checked?;
-                announcer.run(entropy(), token).await;
-            }
-            Ok(())
-        });
-
-        readiness.set_ready();
-        let mut outcome = Ok(());
-        while let Some(ended) = tasks.join_next().await {
-            stop.cancel();
-            if tasks.len() == 1 {
-                close_pages.cancel();
-            }
-            // A task that panicked has told so; the node does not go on without it.
-            let ended = ended.unwrap_or(Err(MixnodeError::Pipeline(PipelineError)));
-            outcome = outcome.and(ended);
-        }
+        let mut tasks = Tasks::until(shutdown, Duration::ZERO);
+        node.start(work, &mut tasks);
+        let outcome = tasks.ended().await;
         connections.close(CLOSE_PATIENCE).await;
         outcome
     }
-}
-
-/// Asks a validator whether another node has this one's host and port. A node with the same host
-/// and another port is a neighbour. When no validator answers, the node goes on.
-async fn check_place(directory: &Directory, own: &MixNode) -> Result<(), MixnodeError> {
-    match directory.mixnodes(&mut entropy()).await {
-        Ok(list) => match rival(&list.bonds, own) {
-            None => Ok(()),
-            Some(rival) => Err(MixnodeError::AddressTaken {
-                host: rival.host.clone(),
-                mix_port: rival.mix_port,
-                identity: rival.identity_key.clone(),
-            }),
-        },
-        Err(error) => {
-            tracing::warn!(%error, "cannot check whether another node has this address");
-            Ok(())
-        }
-    }
-}
-
-/// The node in our place that is not us.
-fn rival<'a>(bonds: &'a [MixNodeBond], own: &MixNode) -> Option<&'a MixNode> {
-    bonds.iter().map(|bond| &bond.mix_node).find(|other| {
-        (&other.host, other.mix_port) == (&own.host, own.mix_port)
-            && other.identity_key != own.identity_key
-    })
 }
 
 #[cfg(test)]

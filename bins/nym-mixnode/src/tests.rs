@@ -5,10 +5,14 @@ use std::path::Path;
 use axum::Router;
 use axum::routing::get;
 use nym_daemon::home::Home;
+use nym_daemon::http::{HttpLimits, HttpServer};
+use nym_node::cli::{InitArgs, NodeOverrides};
 use nym_node::keys::KeyPaths;
+use nym_protocol::validator::MixNodeBond;
 use nym_protocol::validator::bond::{Coin, Layer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::Overrides;
@@ -25,35 +29,18 @@ fn bond(host: &str, mix_port: u16, identity_key: &str) -> MixNodeBond {
         bond_amount: Coin::zero(),
         total_delegation: Coin::zero(),
         owner: String::new(),
-        layer: Layer::try_from(1).unwrap(),
-        mix_node: mix_node(host, mix_port, identity_key),
+        layer: Layer::One,
+        mix_node: MixNode {
+            host: host.to_owned(),
+            mix_port,
+            verloc_port: 0,
+            http_api_port: 0,
+            sphinx_key: String::new(),
+            identity_key: identity_key.to_owned(),
+            version: PROTOCOL_VERSION.to_owned(),
+            tls: None,
+        },
     }
-}
-
-fn mix_node(host: &str, mix_port: u16, identity_key: &str) -> MixNode {
-    MixNode {
-        host: host.to_owned(),
-        mix_port,
-        verloc_port: 0,
-        http_api_port: 0,
-        sphinx_key: String::new(),
-        identity_key: identity_key.to_owned(),
-        version: PROTOCOL_VERSION.to_owned(),
-        tls: None,
-    }
-}
-
-#[test]
-fn only_another_identity_at_the_same_host_and_port_is_a_rival() {
-    let own = mix_node("127.0.0.1", 1789, "us");
-    let others = [
-        bond("127.0.0.1", 1789, "us"),
-        bond("127.0.0.1", 1790, "them"),
-        bond("127.0.0.2", 1789, "them"),
-    ];
-    assert_eq!(rival(&others, &own), None);
-    let same_place = [bond("127.0.0.1", 1789, "them")];
-    assert_eq!(rival(&same_place, &own).unwrap().identity_key, "them");
 }
 
 #[tokio::test]
@@ -108,10 +95,7 @@ async fn a_node_in_the_place_of_another_stops() {
     let pages = Router::new().fallback(get(move || async { list }));
     tasks.spawn(validator.run(pages, shutdown.clone()));
     let error = node.run(shutdown.clone()).await.unwrap_err();
-    assert!(
-        matches!(error, MixnodeError::AddressTaken { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, NodeError::AddressTaken { .. }), "{error}");
     shutdown.cancel();
     tasks.join_all().await;
 }
@@ -133,20 +117,28 @@ async fn a_port_in_use_is_named() {
     );
 }
 
-#[test]
-fn init_twice_keeps_the_keys_and_rewrites_the_configuration() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = |mix_port| InitOptions {
-        home: Home::at(dir.path()),
+fn init_args(overrides: NodeOverrides) -> InitArgs<Overrides> {
+    InitArgs {
         id: "one".parse().unwrap(),
         host: "127.0.0.1".parse().unwrap(),
         overrides: Overrides {
-            mix_port: Some(mix_port),
+            node: overrides,
             ..Overrides::default()
         },
+    }
+}
+
+#[test]
+fn init_twice_keeps_the_keys_and_rewrites_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |mix_port| {
+        let overrides = NodeOverrides {
+            mix_port: Some(mix_port),
+            ..NodeOverrides::default()
+        };
+        init(&Home::at(dir.path()), &init_args(overrides)).unwrap()
     };
-    let first = init(&options(1)).unwrap();
-    let second = init(&options(2)).unwrap();
+    let (first, second) = (init(1), init(2));
     assert_eq!(first.identity, second.identity);
     assert_eq!(first.sphinx_key, second.sphinx_key);
     assert_eq!((first.config.mix_port, second.config.mix_port), (1, 2));
@@ -157,15 +149,10 @@ fn init_twice_keeps_the_keys_and_rewrites_the_configuration() {
 #[test]
 fn init_with_a_bad_value_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let options = InitOptions {
-        home: Home::at(dir.path()),
-        id: "one".parse().unwrap(),
-        host: "127.0.0.1".parse().unwrap(),
-        overrides: Overrides {
-            validators: Some(vec!["?".to_owned()]),
-            ..Overrides::default()
-        },
-    };
-    assert!(init(&options).is_err());
+    let args = init_args(NodeOverrides {
+        validators: Some(vec!["?".to_owned()]),
+        ..NodeOverrides::default()
+    });
+    assert!(init(&Home::at(dir.path()), &args).is_err());
     assert!(!dir.path().join("mixnodes").exists());
 }

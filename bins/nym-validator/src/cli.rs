@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use nym_daemon::cli::DaemonArgs;
 use nym_daemon::exit::{ExitCode, Failure, cannot, print_text, say};
 use nym_daemon::home::{Home, Id, Kind};
-use nym_daemon::logging::{self, LogControl, LogFormat};
+use nym_daemon::logging::LogControl;
 use nym_daemon::manual::{self, CompletionsArgs, ManArgs};
 use nym_daemon::reload::{ReloadRequests, Reloaded};
 use nym_daemon::shutdown::Shutdown;
@@ -43,23 +44,9 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Log filter, as in RUST_LOG
-    #[arg(long, value_name = "FILTER", global = true, display_order = 100)]
-    pub log: Option<String>,
-
-    /// How log lines look: text or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        global = true,
-        display_order = 100,
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
-
-    /// Directory of all files, instead of NYM_HOME or ~/.nym
-    #[arg(long, value_name = "DIR", global = true, display_order = 100)]
-    pub home: Option<PathBuf>,
+    /// What is logged, and where all files are
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
 }
 
 /// What to do.
@@ -134,14 +121,13 @@ impl RunArgs {
 ///
 /// A [`Failure`] to show to the person who typed it.
 pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    let home = || Home::locate(cli.home.as_deref()).map_err(Failure::usage);
+    let home = || cli.daemon.locate_home();
     match cli.command {
         Command::Bond(command) => operator::bond(&command, &home()?),
         Command::Bonds(args) => operator::bonds(&args, &home()?),
         Command::Config => print_text(EXAMPLE),
         Command::Run(args) => {
-            let logs =
-                logging::start(cli.log.as_deref(), cli.log_format).map_err(Failure::usage)?;
+            let logs = cli.daemon.start_logs()?;
             serve(&args, &home()?, &logs).await
         }
         Command::Unbond(args) => operator::unbond(&args, &home()?),

@@ -137,6 +137,17 @@ impl Kind {
             Self::Validator => "validators",
         }
     }
+
+    /// The program that it is.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Client => "nym-client",
+            Self::Gateway => "nym-gateway",
+            Self::Mixnode => "nym-mixnode",
+            Self::Validator => "nym-validator",
+        }
+    }
 }
 
 impl fmt::Display for Kind {

@@ -18,6 +18,7 @@
 //! | [`http`] | a small bounded HTTP server for a node's own pages |
 //! | [`pages`] | is the program ready, and what does it count? |
 //! | [`metrics`] | how do numbers become a page that Prometheus reads? |
+//! | [`cli`] | what is logged, and where are all files, by flags? |
 //! | [`manual`] | how is the program used, in a shell and on a man page? |
 //! | [`reload`] | has somebody asked to read the configuration again? |
 //! | [`raise_open_files`] | how many sockets may this process have? |
@@ -51,6 +52,7 @@
 //! * No other crate reads a clock or asks the operating system for randomness.
 //! * Nothing here prints to standard output, and nothing logs a key.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod exit;

@@ -27,7 +27,9 @@
 //! | [`http`] | answers `/stats`, `/description` and `/health` |
 //! | [`metrics`] | names the counters for Prometheus |
 //! | [`keys`] | reads and makes the node's key files |
+//! | [`cli`] | has the flags and refusals of every node's program |
 //! | [`setup`] | writes the files of a new node, and those of an old one anew |
+//! | [`node`] | binds the ports, and runs all this until the node is told to stop |
 //!
 //! # Example
 //!
@@ -59,6 +61,7 @@
 //! * No log line and no published figure tells which packet went where.
 
 pub mod announce;
+pub mod cli;
 pub mod counters;
 pub mod delay_queue;
 pub mod http;
@@ -66,6 +69,7 @@ pub mod keys;
 pub mod links;
 pub mod metrics;
 pub mod neighbours;
+pub mod node;
 pub mod pipeline;
 pub mod processor;
 pub mod replay;

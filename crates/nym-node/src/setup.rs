@@ -1,29 +1,15 @@
 //! The first start of a node, and every later `init`: keys, and a configuration file.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use nym_daemon::config::{self, ConfigError};
 use nym_daemon::entropy;
 use nym_daemon::exit::{ExitCode, Failure};
-use nym_daemon::home::{Home, HomeError, Id, ProgramHome};
+use nym_daemon::home::{HomeError, ProgramHome};
 use nym_daemon::keys::KeyFileError;
 use nym_packet::keys::{IdentityPublicKey, PublicKey, public_key_to_base58};
 
 use crate::keys::{KeyPaths, NodeKeys};
-
-/// A node to set up; `O` is what the command line may say besides.
-#[derive(Clone, Debug)]
-pub struct InitOptions<O> {
-    /// Where the files of all programs are.
-    pub home: Home,
-    /// Name of the node.
-    pub id: Id,
-    /// Where it listens.
-    pub host: IpAddr,
-    /// What else the command line says.
-    pub overrides: O,
-}
 
 /// A node that was set up; `C` is its configuration.
 #[derive(Clone, Debug)]
@@ -132,7 +118,7 @@ impl InitError {
 
 #[cfg(test)]
 mod tests {
-    use nym_daemon::home::Kind;
+    use nym_daemon::home::{Home, Kind};
 
     use super::*;
 

@@ -9,8 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
 use nym_daemon::logging::LoggingSection;
+use nym_node::cli::NodeOverrides;
 use nym_node::keys::KeyPaths;
 use nym_node::links::LinksSection;
 use nym_node::replay::ReplayLimits;
@@ -268,27 +270,32 @@ fn validators() -> OneOrMany {
     OneOrMany(vec![VALIDATOR_DEFAULT.to_owned()])
 }
 
-/// What the command line says instead of the file.
-#[derive(Clone, Debug, Default)]
+/// What the command line says in place of the file.
+#[derive(Args, Clone, Debug, Default)]
 pub struct Overrides {
-    /// IP address to listen on.
-    pub host: Option<IpAddr>,
-    /// Host that others reach this gateway by.
-    pub announce_host: Option<String>,
-    /// Port for packets.
-    pub mix_port: Option<u16>,
-    /// Port for clients.
+    /// What it says about any node
+    #[command(flatten)]
+    pub node: NodeOverrides,
+
+    /// Port for clients [default: 9000]
+    #[arg(long, value_name = "PORT")]
     pub clients_port: Option<u16>,
-    /// Address of the operator's pages.
+
+    /// Address of the operator's pages, empty for none [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "ADDRESS")]
     pub http_api: Option<String>,
-    /// Where the gateway stands.
+
+    /// Where the gateway stands, in your words
+    #[arg(long, value_name = "TEXT")]
     pub location: Option<String>,
-    /// File of the database.
+
+    /// Database with clients' keys and messages [default: in the gateway's directory]
+    #[arg(long, value_name = "FILE")]
     pub clients_ledger: Option<PathBuf>,
-    /// Validators; empty texts are left out.
-    pub validators: Option<Vec<String>>,
-    /// Contract that validators are asked about.
-    pub mixnet_contract: Option<String>,
+
+    /// Without effect: messages are in the database
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub inboxes: Option<PathBuf>,
 }
 
 impl FileConfig {
@@ -326,37 +333,31 @@ impl FileConfig {
         }
     }
 
-    /// Takes over what the command line says.
-    pub fn apply(&mut self, overrides: &Overrides) {
+    /// Takes over what the command line says; `host` is another IP address to listen on.
+    pub fn apply(&mut self, host: Option<IpAddr>, overrides: &Overrides) {
         fn set<T: Clone>(value: &mut T, other: Option<&T>) {
             if let Some(other) = other {
-                *value = other.clone();
+                value.clone_from(other);
             }
         }
-        let gateway = &mut self.gateway;
-        set(&mut gateway.listening_address, overrides.host.as_ref());
-        set(&mut gateway.mix_port, overrides.mix_port.as_ref());
+        let (gateway, node) = (&mut self.gateway, &overrides.node);
+        set(&mut gateway.listening_address, host.as_ref());
+        set(&mut gateway.mix_port, node.mix_port.as_ref());
         set(&mut gateway.clients_port, overrides.clients_port.as_ref());
         set(&mut gateway.http_api_address, overrides.http_api.as_ref());
         set(&mut gateway.location, overrides.location.as_ref());
-        set(
-            &mut self.clients_endpoint.ledger_path,
-            overrides.clients_ledger.as_ref(),
-        );
-        if let Some(urls) = &overrides.validators {
+        let ledger = &mut self.clients_endpoint.ledger_path;
+        set(ledger, overrides.clients_ledger.as_ref());
+        if let Some(urls) = &node.validators {
             // `--validators ""` names none.
             let named = urls.iter().filter(|url| !url.is_empty());
             gateway.validator_rest_urls.0 = named.cloned().collect();
         }
-        if overrides.announce_host.is_some() {
-            gateway
-                .announce_address
-                .clone_from(&overrides.announce_host);
+        if let host @ Some(_) = &node.announce_host {
+            gateway.announce_address.clone_from(host);
         }
-        if overrides.mixnet_contract.is_some() {
-            gateway
-                .mixnet_contract_address
-                .clone_from(&overrides.mixnet_contract);
+        if let contract @ Some(_) = &node.mixnet_contract {
+            gateway.mixnet_contract_address.clone_from(contract);
         }
     }
 
@@ -814,13 +815,17 @@ mod tests {
     #[test]
     fn command_line_wins_over_the_file() {
         let mut file = file();
-        file.apply(&Overrides {
-            announce_host: Some("gw.example".into()),
+        let overrides = Overrides {
+            node: NodeOverrides {
+                announce_host: Some("gw.example".into()),
+                validators: Some(vec![String::new()]),
+                ..NodeOverrides::default()
+            },
             clients_port: Some(1),
             http_api: Some(String::new()),
-            validators: Some(vec![String::new()]),
             ..Overrides::default()
-        });
+        };
+        file.apply(None, &overrides);
         let config = load(&file.render()).unwrap();
         assert_eq!(
             (config.announce_host.as_str(), config.clients_port),

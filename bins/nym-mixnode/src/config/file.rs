@@ -8,8 +8,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Args;
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
 use nym_daemon::logging::LoggingSection;
+use nym_node::cli::NodeOverrides;
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
@@ -192,22 +194,19 @@ fn mixnet_contract_address() -> String {
 }
 
 /// What the command line says in place of the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Overrides {
-    /// Another place to listen; `init` and `run` announce it too, unless told another host.
-    pub host: Option<IpAddr>,
-    /// Another host to announce.
-    pub announce_host: Option<String>,
-    /// Another port for packets.
-    pub mix_port: Option<u16>,
-    /// Another port of round-trip measurements.
+    /// What it says about any node
+    #[command(flatten)]
+    pub node: NodeOverrides,
+
+    /// Port for round-trip measurements [default: 1790]
+    #[arg(long, value_name = "PORT")]
     pub verloc_port: Option<u16>,
-    /// Another port of the node's pages.
+
+    /// Port of the node's pages [default: 8000]
+    #[arg(long, value_name = "PORT")]
     pub http_api_port: Option<u16>,
-    /// Other validators.
-    pub validators: Option<Vec<String>>,
-    /// Another contract.
-    pub mixnet_contract: Option<String>,
 }
 
 impl FileConfig {
@@ -240,27 +239,28 @@ impl FileConfig {
         }
     }
 
-    /// Takes over what the command line says.
-    pub fn apply(&mut self, overrides: &Overrides) {
-        let node = &mut self.mixnode;
-        if let Some(host) = overrides.host {
+    /// Takes over what the command line says; `host` is another IP address to listen on, which is
+    /// announced too, unless another host is.
+    pub fn apply(&mut self, host: Option<IpAddr>, overrides: &Overrides) {
+        let (node, given) = (&mut self.mixnode, &overrides.node);
+        if let Some(host) = host {
             node.listening_address = host.to_string();
             node.announce_address = Some(host.to_string());
         }
-        if let Some(host) = &overrides.announce_host {
-            node.announce_address = Some(host.clone());
+        if let host @ Some(_) = &given.announce_host {
+            node.announce_address.clone_from(host);
         }
         for (port, given) in [
-            (&mut node.mix_port, overrides.mix_port),
+            (&mut node.mix_port, given.mix_port),
             (&mut node.verloc_port, overrides.verloc_port),
             (&mut node.http_api_port, overrides.http_api_port),
         ] {
             *port = given.unwrap_or(*port);
         }
-        if let Some(validators) = &overrides.validators {
+        if let Some(validators) = &given.validators {
             node.validator_rest_urls = OneOrMany(validators.clone());
         }
-        if let Some(contract) = &overrides.mixnet_contract {
+        if let Some(contract) = &given.mixnet_contract {
             node.mixnet_contract_address.clone_from(contract);
         }
     }
@@ -486,22 +486,18 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_host_is_announced() {
         let mut file = new();
-        file.apply(&Overrides {
-            host: Some("10.0.0.2".parse().unwrap()),
-            mix_port: Some(5),
-            validators: Some(vec!["http://v:1".to_owned()]),
-            ..Overrides::default()
-        });
+        let mut overrides = Overrides::default();
+        overrides.node.mix_port = Some(5);
+        overrides.node.validators = Some(vec!["http://v:1".to_owned()]);
+        file.apply(Some("10.0.0.2".parse().unwrap()), &overrides);
         let config = load(&file.render()).unwrap();
         assert_eq!(
             (config.announce_host.as_str(), config.mix_port),
             ("10.0.0.2", 5)
         );
         assert_eq!(config.http_api_port, 8000);
-        file.apply(&Overrides {
-            announce_host: Some("a.b".to_owned()),
-            ..Overrides::default()
-        });
+        overrides.node.announce_host = Some("a.b".to_owned());
+        file.apply(None, &overrides);
         assert_eq!(load(&file.render()).unwrap().announce_host, "a.b");
     }
 }
