@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nym_node::config::{STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, processors};
 use nym_node::keys::KeyPaths;
 use nym_node::links::LinkConfig;
 use nym_node::replay::ReplayLimits;
@@ -20,18 +21,12 @@ use crate::store::Quotas;
 
 pub use self::file::{FileConfig, Overrides};
 
-/// Where packets are taken unless told otherwise.
-pub const MIX_PORT_DEFAULT: u16 = 1789;
-
 /// Where clients are taken unless told otherwise.
 pub const CLIENTS_PORT_DEFAULT: u16 = 9000;
 
 /// Where the operator's pages are unless told otherwise: on this machine only, because they show
 /// what happens at the moment it happens.
 pub const HTTP_ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
-
-/// The validator when none is named: one on this machine. There is no public one.
-pub const VALIDATOR_DEFAULT: &str = "http://127.0.0.1:1317";
 
 /// What is announced about the location when nothing is said.
 pub const LOCATION_DEFAULT: &str = "unknown";
@@ -48,12 +43,6 @@ pub const HELD_MEMORY_MAX_DEFAULT: usize = 64 << 20;
 /// Messages in a commit at most. A commit of 256 regular messages writes 420 kB, a few
 /// milliseconds on any disk.
 pub const MESSAGES_PER_COMMIT_DEFAULT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
-
-/// How often the published figures change.
-pub const STATS_UPDATE_EVERY_DEFAULT: Duration = Duration::from_secs(30);
-
-/// How often the figures are logged.
-pub const STATS_LOG_EVERY_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Everything that a gateway needs to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,9 +160,4 @@ impl Config {
             workers: processors(),
         }
     }
-}
-
-/// Processors of this machine, as far as they can be counted.
-fn processors() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

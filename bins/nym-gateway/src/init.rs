@@ -23,7 +23,7 @@ pub fn init(home: &Home, args: &InitArgs<Overrides>) -> Result<Initialised, Init
     let mut file = FileConfig::new(args.id.as_str(), args.host, &files.data_dir());
     file.gateway.nym_root_directory = Some(home.of_kind(Kind::Gateway));
     file.apply(None, &args.overrides);
-    let (config_file, text) = (files.config_file(), file.render());
+    let (config_file, text) = (files.config_file(), file.render()?);
     let config = Config::from_file(config::parse(&config_file, &text)?)?;
 
     Initialised::write(&files, config, &text)

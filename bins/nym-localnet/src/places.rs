@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use nym_node::config::MIX_PORT_DEFAULT;
 use nym_transport::legacy::LegacyPeers;
 
 use crate::config::Config;
@@ -69,7 +70,7 @@ impl Places {
         config.link_config.legacy_peers = self.legacy_peers();
         config.link_config.announce_tls = !self.is_legacy;
         if self.is_legacy {
-            config.mix_port = nym_mixnode::config::MIX_PORT_DEFAULT;
+            config.mix_port = MIX_PORT_DEFAULT;
             config.http_api_port = nym_mixnode::config::HTTP_API_PORT_DEFAULT;
             config.verloc_port = nym_mixnode::config::VERLOC_PORT_DEFAULT;
         }
@@ -84,7 +85,7 @@ impl Places {
         config.link_config.legacy_peers = self.legacy_peers();
         config.link_config.announce_tls = !self.is_legacy;
         if self.is_legacy {
-            config.mix_port = nym_gateway::config::MIX_PORT_DEFAULT;
+            config.mix_port = MIX_PORT_DEFAULT;
             config.clients_port = nym_gateway::config::CLIENTS_PORT_DEFAULT;
         }
         ip

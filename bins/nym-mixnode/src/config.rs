@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use nym_node::config::{STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, processors};
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
@@ -20,26 +21,14 @@ use nym_transport::listener::ListenerLimits;
 
 pub use self::file::{FileConfig, Overrides};
 
-/// Where packets are taken unless told otherwise.
-pub const MIX_PORT_DEFAULT: u16 = 1789;
-
 /// Where round-trip times are measured unless told otherwise.
 pub const VERLOC_PORT_DEFAULT: u16 = 1790;
 
 /// Where the node's pages are unless told otherwise.
 pub const HTTP_API_PORT_DEFAULT: u16 = 8000;
 
-/// The validator when none is named: one on this machine. There is no public one.
-pub const VALIDATOR_DEFAULT: &str = "http://127.0.0.1:1317";
-
 /// The contract that validators are asked about when none is named. Ours answer for any.
 pub const MIXNET_CONTRACT_DEFAULT: &str = "nym-mixnet";
-
-/// How often the published figures change.
-pub const STATS_UPDATE_EVERY_DEFAULT: Duration = Duration::from_secs(30);
-
-/// How often the figures are logged.
-pub const STATS_LOG_EVERY_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Everything a mix node needs to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,9 +97,4 @@ impl Config {
             workers: processors(),
         }
     }
-}
-
-/// Processors of this machine, as far as they can be counted.
-pub(crate) fn processors() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

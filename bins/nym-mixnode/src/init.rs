@@ -23,9 +23,9 @@ pub fn init(home: &Home, args: &InitArgs<Overrides>) -> Result<Initialised, Init
     let files = home.program(Kind::Mixnode, &args.id);
     let paths = KeyPaths::in_directory(&files.data_dir());
     let root = home.of_kind(Kind::Mixnode);
-    let mut file = FileConfig::new(args.id.as_str(), args.host, &paths, &root);
+    let mut file = FileConfig::new(args.id.as_str(), args.host, paths, &root);
     file.apply(None, &args.overrides);
-    let (config_file, text) = (files.config_file(), file.render());
+    let (config_file, text) = (files.config_file(), file.render()?);
     let config = Config::from_file(config::parse(&config_file, &text)?, Description::default())?;
 
     let node = Initialised::write(&files, config, &text)?;

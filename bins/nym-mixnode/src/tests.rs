@@ -1,5 +1,7 @@
 //! A node from its files to its end.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use axum::Router;
@@ -155,4 +157,17 @@ fn init_with_a_bad_value_writes_nothing() {
     });
     assert!(init(&Home::at(dir.path()), &args).is_err());
     assert!(!dir.path().join("mixnodes").exists());
+}
+
+#[test]
+fn init_with_a_home_that_a_file_cannot_name_says_so_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join(OsStr::from_bytes(b"\xff"));
+    let error = init(&Home::at(&home), &init_args(NodeOverrides::default())).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.starts_with("cannot write the configuration as TOML"),
+        "{said}"
+    );
+    assert!(!home.exists());
 }

@@ -33,6 +33,7 @@
 //! Environment and flags win over the file: [`from_environment`] and [`Override::flag`] make what
 //! [`Loaded::layer`] applies; [`Source::origin`] tells afterwards who said what.
 
+mod commented;
 mod layers;
 mod locate;
 mod values;
@@ -49,6 +50,7 @@ use serde::de::DeserializeOwned;
 use crate::atomic_file::write_atomically;
 use crate::config::locate::{KeyProblem, key_of_line, line_of_key, line_of_offset};
 
+pub use crate::config::commented::{Comments, commented};
 pub use crate::config::layers::{Origin, Override, from_environment, keys, variable_name};
 pub use crate::config::values::{HumanDuration, NoDuration, OneOrMany};
 

@@ -27,6 +27,7 @@
 //! | [`http`] | answers `/stats`, `/description` and `/health` |
 //! | [`metrics`] | names the counters for Prometheus |
 //! | [`keys`] | reads and makes the node's key files |
+//! | [`config`] | has the defaults and checks of every node's file |
 //! | [`cli`] | has the flags and refusals of every node's program |
 //! | [`setup`] | writes the files of a new node, and those of an old one anew |
 //! | [`node`] | binds the ports, and runs all this until the node is told to stop |
@@ -62,6 +63,7 @@
 
 pub mod announce;
 pub mod cli;
+pub mod config;
 pub mod counters;
 pub mod delay_queue;
 pub mod http;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use nym_daemon::clock::unix_time_secs;
-use nym_daemon::config::{ConfigError, Source};
+use nym_daemon::config::{Comments, ConfigError, Source};
 use nym_daemon::entropy;
 use nym_daemon::metrics::{Component, Sheet};
 use nym_packet::keys::IdentityKeyPair;
@@ -89,7 +89,7 @@ impl Default for LinksSection {
 
 impl LinksSection {
     /// What each key means, for the file and its readers.
-    pub const COMMENTS: [(&'static str, &'static str); 3] = [
+    pub const COMMENTS: Comments = &[
         (
             "legacy_peers",
             "Plain links with 0.11 programs: \"deny\", \"allow\" or \"allow until 2027-01-01\".",
@@ -268,9 +268,7 @@ mod tests {
     fn every_key_of_the_section_has_a_comment() {
         let text = serde_json::to_value(LinksSection::default()).unwrap();
         let mut keys: Vec<_> = text.as_object().unwrap().keys().cloned().collect();
-        let mut commented = LinksSection::COMMENTS
-            .map(|(key, _)| key.to_owned())
-            .to_vec();
+        let mut commented: Vec<_> = LinksSection::COMMENTS.iter().map(|(key, _)| *key).collect();
         keys.sort();
         commented.sort();
         assert_eq!(keys, commented);

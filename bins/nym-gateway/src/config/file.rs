@@ -4,23 +4,24 @@
 //! so such a file is read as it is. Keys of our own stand in `limits`, `links` and `web`, apart from
 //! two in `gateway` that have defaults.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
+use nym_daemon::config::{
+    Comments, ConfigError, HumanDuration, Loaded, OneOrMany, Source, commented,
+};
 use nym_daemon::logging::LoggingSection;
 use nym_node::cli::NodeOverrides;
+use nym_node::config::{
+    self as node, STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, processors,
+};
 use nym_node::keys::KeyPaths;
 use nym_node::links::LinksSection;
 use nym_node::replay::ReplayLimits;
-use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::gateway::SessionLimits;
 use nym_protocol::gateway::gateway_session::{HANDSHAKE_TIMEOUT, LOGIN_TIMEOUT};
-use nym_protocol::validator::ValidatorUrl;
-use nym_protocol::validator::version::is_compatible;
 use nym_transport::connections::{AddressPolicy, ConnectionsConfig};
 use nym_transport::listener::ListenerLimits;
 use nym_transport::websocket::WebSocketLimits;
@@ -28,8 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CLIENT_CONNECTIONS_DEFAULT, CLIENTS_PORT_DEFAULT, Config, HELD_MEMORY_MAX_DEFAULT,
-    HTTP_ADDRESS_DEFAULT, LOCATION_DEFAULT, MESSAGES_PER_COMMIT_DEFAULT, MIX_PORT_DEFAULT,
-    STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, VALIDATOR_DEFAULT, processors,
+    HTTP_ADDRESS_DEFAULT, LOCATION_DEFAULT, MESSAGES_PER_COMMIT_DEFAULT,
 };
 use crate::limits::{
     ADDRESS_AUTHENTICATIONS_PER_MINUTE_DEFAULT, ADDRESS_BYTES_PER_SECOND_DEFAULT,
@@ -77,13 +77,13 @@ pub struct FileConfig {
     reason = "`COMMENTS` documents the keys, for the file and for readers"
 )]
 pub struct GatewaySection {
-    #[serde(default = "version")]
+    #[serde(default = "node::version")]
     pub version: String,
     pub id: String,
     pub listening_address: IpAddr,
     #[serde(default)]
     pub announce_address: Option<String>,
-    #[serde(default = "mix_port")]
+    #[serde(default = "node::mix_port")]
     pub mix_port: u16,
     #[serde(default = "clients_port")]
     pub clients_port: u16,
@@ -95,7 +95,7 @@ pub struct GatewaySection {
     pub public_identity_key_file: PathBuf,
     pub private_sphinx_key_file: PathBuf,
     pub public_sphinx_key_file: PathBuf,
-    #[serde(default = "validators", alias = "validator_rest_url")]
+    #[serde(default = "node::validators", alias = "validator_rest_url")]
     pub validator_rest_urls: OneOrMany,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixnet_contract_address: Option<String>,
@@ -246,14 +246,6 @@ impl Default for LimitsSection {
     }
 }
 
-fn version() -> String {
-    PROTOCOL_VERSION.to_owned()
-}
-
-const fn mix_port() -> u16 {
-    MIX_PORT_DEFAULT
-}
-
 const fn clients_port() -> u16 {
     CLIENTS_PORT_DEFAULT
 }
@@ -264,10 +256,6 @@ fn http_api_address() -> String {
 
 fn location() -> String {
     LOCATION_DEFAULT.to_owned()
-}
-
-fn validators() -> OneOrMany {
-    OneOrMany(vec![VALIDATOR_DEFAULT.to_owned()])
 }
 
 /// What the command line says in place of the file.
@@ -305,11 +293,11 @@ impl FileConfig {
         let keys = KeyPaths::in_directory(data);
         Self {
             gateway: GatewaySection {
-                version: version(),
+                version: node::version(),
                 id: id.to_owned(),
                 listening_address: host,
                 announce_address: Some(host.to_string()),
-                mix_port: mix_port(),
+                mix_port: node::mix_port(),
                 clients_port: clients_port(),
                 http_api_address: http_api_address(),
                 location: location(),
@@ -317,7 +305,7 @@ impl FileConfig {
                 public_identity_key_file: keys.public_identity,
                 private_sphinx_key_file: keys.private_sphinx,
                 public_sphinx_key_file: keys.public_sphinx,
-                validator_rest_urls: validators(),
+                validator_rest_urls: node::validators(),
                 mixnet_contract_address: None,
                 nym_root_directory: None,
             },
@@ -374,31 +362,21 @@ impl FileConfig {
 
     /// The text of a file with these values and a comment for every key.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If a path is not UTF-8, which TOML cannot hold; ids and homes are checked to be.
-    #[must_use]
-    pub fn render(&self) -> String {
-        let toml = toml::to_string(self).expect("numbers and UTF-8 texts have a TOML form");
-        let mut text = format!(
-            "# Configuration of a gateway. `nym-gateway run --id {}` reads it.\n\
-             # Times are texts such as \"1m 30s\" or \"20ms\", or numbers of milliseconds.\n\n",
+    /// [`ConfigError::Unwritable`] if a path is not UTF-8.
+    pub fn render(&self) -> Result<String, ConfigError> {
+        let head = format!(
+            "Configuration of a gateway. `nym-gateway run --id {}` reads it.\n\
+             Times are texts such as \"1m 30s\" or \"20ms\", or numbers of milliseconds.",
             self.gateway.id
         );
-        for line in toml.lines() {
-            let key = line.split(" = ").next().unwrap_or_default();
-            let mut comments = COMMENTS.iter().chain(&LinksSection::COMMENTS);
-            if let Some((_, comment)) = comments.find(|(known, _)| *known == key) {
-                let _ = writeln!(text, "# {comment}");
-            }
-            let _ = writeln!(text, "{line}");
-        }
-        text
+        commented(&head, self, &[COMMENTS, LinksSection::COMMENTS])
     }
 }
 
 /// What each key means.
-const COMMENTS: &[(&str, &str)] = &[
+const COMMENTS: Comments = &[
     ("version", "Version of the protocol that this file is for."),
     ("id", "Name of the gateway on this machine."),
     (
@@ -569,10 +547,9 @@ impl Config {
             web,
             ..
         } = file;
-        if !is_compatible(&gateway.version, PROTOCOL_VERSION) {
-            let allowed = format!("a version compatible with {PROTOCOL_VERSION}");
-            return Err(source.invalid("gateway.version", &gateway.version, &allowed));
-        }
+        node::check_version(&source, "gateway.version", &gateway.version)?;
+        let urls_key = "gateway.validator_rest_urls";
+        let validators = node::check_validators(&source, urls_key, &gateway.validator_rest_urls)?;
         if limits.silent_after.get() <= limits.ping_after.get() {
             let allowed = "longer than `limits.ping_after`";
             let silent_after = limits.silent_after.to_string();
@@ -610,21 +587,11 @@ impl Config {
             location: gateway.location,
             messages_per_commit: limits.messages_per_commit,
             mix_port: gateway.mix_port,
-            quotas: Quotas {
-                clients_max: limits.clients,
-                messages_per_client_max: limits.inbox_messages,
-                bytes_per_client_max: limits.inbox_bytes,
-                bytes_max: limits.inboxes_bytes,
-                age_max: Some(limits.inbox_age.get()).filter(|age| !age.is_zero()),
-                when_full: match limits.inbox_when_full {
-                    InboxWhenFull::OldestFirst => WhenFull::DropOldest,
-                    InboxWhenFull::Refuse => WhenFull::Refuse,
-                },
-            },
+            quotas: limits.quotas(),
             replay: ReplayLimits::default(),
             stats_log_every: STATS_LOG_EVERY_DEFAULT,
             stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
-            validators: validator_urls(&gateway.validator_rest_urls.0, &source)?,
+            validators,
             web_certificate: web_certificate(web, &source)?,
             workers: NonZeroUsize::new(limits.workers).unwrap_or_else(processors),
         })
@@ -632,6 +599,20 @@ impl Config {
 }
 
 impl LimitsSection {
+    fn quotas(&self) -> Quotas {
+        Quotas {
+            clients_max: self.clients,
+            messages_per_client_max: self.inbox_messages,
+            bytes_per_client_max: self.inbox_bytes,
+            bytes_max: self.inboxes_bytes,
+            age_max: Some(self.inbox_age.get()).filter(|age| !age.is_zero()),
+            when_full: match self.inbox_when_full {
+                InboxWhenFull::OldestFirst => WhenFull::DropOldest,
+                InboxWhenFull::Refuse => WhenFull::Refuse,
+            },
+        }
+    }
+
     fn client_limits(&self) -> ClientLimits {
         let defaults = ClientLimits::default();
         ClientLimits {
@@ -687,18 +668,10 @@ fn http_address(text: &str, source: &Source) -> Result<Option<SocketAddr>, Confi
     text.parse().map(Some).map_err(invalid)
 }
 
-fn validator_urls(texts: &[String], source: &Source) -> Result<Vec<ValidatorUrl>, ConfigError> {
-    let key = "gateway.validator_rest_urls";
-    let parse = |text: &String| {
-        text.parse::<ValidatorUrl>()
-            .map_err(|error| source.at_key(key, format!("`{key}`: {error}")))
-    };
-    texts.iter().map(parse).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use nym_daemon::config;
+    use nym_node::config::{MIX_PORT_DEFAULT, VALIDATOR_DEFAULT};
 
     use super::*;
 
@@ -715,7 +688,7 @@ mod tests {
         let mut file = file();
         file.gateway.mixnet_contract_address = Some("contract".into());
         file.gateway.nym_root_directory = Some("/root".into());
-        let text = file.render();
+        let text = file.render().unwrap();
         let loaded = config::parse::<FileConfig>("c.toml".as_ref(), &text).unwrap();
         assert_eq!(loaded.value, file);
         let mut previous = "";
@@ -724,7 +697,7 @@ mod tests {
             assert!(!is_key || previous.starts_with("# "), "no comment: {line}");
             previous = line;
         }
-        for (key, _) in COMMENTS.iter().chain(&LinksSection::COMMENTS) {
+        for (key, _) in COMMENTS.iter().chain(LinksSection::COMMENTS) {
             assert!(
                 text.contains(&format!("\n{key} = ")),
                 "no key for the comment on {key}"
@@ -734,7 +707,7 @@ mod tests {
 
     #[test]
     fn defaults_of_the_file_are_those_of_the_code() {
-        let config = load(&file().render()).unwrap();
+        let config = load(&file().render().unwrap()).unwrap();
         let code = Config::on_loopback("one", Path::new("/data"), Vec::new());
         assert_eq!(config.quotas, code.quotas);
         assert_eq!(config.client_limits, code.client_limits);
@@ -779,7 +752,7 @@ mod tests {
 
     #[test]
     fn g15_values_without_sense_are_named_with_their_line() {
-        let text = file().render();
+        let text = file().render().unwrap();
         for (from, to, problem) in [
             ("\"0.11.0\"", "\"0.12.0\"", "`gateway.version` is 0.12.0"),
             (
@@ -826,7 +799,7 @@ mod tests {
             ..Overrides::default()
         };
         file.apply(None, &overrides);
-        let config = load(&file.render()).unwrap();
+        let config = load(&file.render().unwrap()).unwrap();
         assert_eq!(
             (config.announce_host.as_str(), config.clients_port),
             ("gw.example", 1)

@@ -5,31 +5,27 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use nym_daemon::config::{ConfigError, HumanDuration, Loaded, OneOrMany, Source};
 use nym_daemon::logging::LoggingSection;
 use nym_node::cli::NodeOverrides;
+use nym_node::config::{
+    self as node, STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, processors,
+};
 use nym_node::delay_queue::QueueLimits;
 use nym_node::http::Description;
 use nym_node::keys::KeyPaths;
 use nym_node::links::LinksSection;
 use nym_node::processor::MAX_DELAY;
 use nym_node::replay::{CAPACITY_MAX, ReplayLimits};
-use nym_protocol::PROTOCOL_VERSION;
-use nym_protocol::validator::ValidatorUrl;
-use nym_protocol::validator::version::is_compatible;
 use nym_transport::connections::ConnectionsConfig;
 use nym_transport::listener::ListenerLimits;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Config, HTTP_API_PORT_DEFAULT, MIX_PORT_DEFAULT, MIXNET_CONTRACT_DEFAULT,
-    STATS_LOG_EVERY_DEFAULT, STATS_UPDATE_EVERY_DEFAULT, VALIDATOR_DEFAULT, VERLOC_PORT_DEFAULT,
-    processors,
-};
+use super::{Config, HTTP_API_PORT_DEFAULT, MIXNET_CONTRACT_DEFAULT, VERLOC_PORT_DEFAULT};
 
 /// What the file says, before it is checked.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -57,36 +53,42 @@ pub struct FileConfig {
 /// Section `mixnode`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the comments in `render` document the keys")]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
 pub struct MixnodeSection {
-    #[serde(default = "version")]
+    #[serde(default = "node::version")]
     pub version: String,
     pub id: String,
     pub listening_address: String,
     #[serde(default)]
     pub announce_address: Option<String>,
-    #[serde(default = "mix_port")]
+    #[serde(default = "node::mix_port")]
     pub mix_port: u16,
     #[serde(default = "verloc_port")]
     pub verloc_port: u16,
     #[serde(default = "http_api_port")]
     pub http_api_port: u16,
-    pub private_identity_key_file: String,
-    pub public_identity_key_file: String,
-    pub private_sphinx_key_file: String,
-    pub public_sphinx_key_file: String,
-    #[serde(default = "validators", alias = "validator_rest_url")]
+    pub private_identity_key_file: PathBuf,
+    pub public_identity_key_file: PathBuf,
+    pub private_sphinx_key_file: PathBuf,
+    pub public_sphinx_key_file: PathBuf,
+    #[serde(default = "node::validators", alias = "validator_rest_url")]
     pub validator_rest_urls: OneOrMany,
     #[serde(default = "mixnet_contract_address")]
     pub mixnet_contract_address: String,
     #[serde(default)]
-    pub nym_root_directory: String,
+    pub nym_root_directory: PathBuf,
 }
 
 /// Section `debug`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the comments in `render` document the keys")]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
 pub struct DebugSection {
     pub packet_forwarding_initial_backoff: HumanDuration,
     pub packet_forwarding_maximum_backoff: HumanDuration,
@@ -115,7 +117,10 @@ impl Default for DebugSection {
 /// Section `limits`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the comments in `render` document the keys")]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
 pub struct LimitsSection {
     pub workers: usize,
     pub incoming_links: usize,
@@ -144,7 +149,10 @@ impl Default for LimitsSection {
 /// Section `verloc`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the comments in `render` document the keys")]
+#[expect(
+    missing_docs,
+    reason = "`COMMENTS` documents the keys, for the file and for readers"
+)]
 pub struct VerlocSection {
     pub packets_per_node: usize,
     pub connection_timeout: HumanDuration,
@@ -169,24 +177,12 @@ impl Default for VerlocSection {
     }
 }
 
-fn version() -> String {
-    PROTOCOL_VERSION.to_owned()
-}
-
-const fn mix_port() -> u16 {
-    MIX_PORT_DEFAULT
-}
-
 const fn verloc_port() -> u16 {
     VERLOC_PORT_DEFAULT
 }
 
 const fn http_api_port() -> u16 {
     HTTP_API_PORT_DEFAULT
-}
-
-fn validators() -> OneOrMany {
-    OneOrMany(vec![VALIDATOR_DEFAULT.to_owned()])
 }
 
 fn mixnet_contract_address() -> String {
@@ -212,24 +208,23 @@ pub struct Overrides {
 impl FileConfig {
     /// The defaults for a new node.
     #[must_use]
-    pub fn new(id: &str, host: IpAddr, keys: &KeyPaths, root: &Path) -> Self {
-        let text = |path: &Path| path.display().to_string();
+    pub fn new(id: &str, host: IpAddr, keys: KeyPaths, root: &Path) -> Self {
         Self {
             mixnode: MixnodeSection {
-                version: version(),
+                version: node::version(),
                 id: id.to_owned(),
                 listening_address: host.to_string(),
                 announce_address: Some(host.to_string()),
-                mix_port: mix_port(),
+                mix_port: node::mix_port(),
                 verloc_port: verloc_port(),
                 http_api_port: http_api_port(),
-                private_identity_key_file: text(&keys.private_identity),
-                public_identity_key_file: text(&keys.public_identity),
-                private_sphinx_key_file: text(&keys.private_sphinx),
-                public_sphinx_key_file: text(&keys.public_sphinx),
-                validator_rest_urls: validators(),
+                private_identity_key_file: keys.private_identity,
+                public_identity_key_file: keys.public_identity,
+                private_sphinx_key_file: keys.private_sphinx,
+                public_sphinx_key_file: keys.public_sphinx,
+                validator_rest_urls: node::validators(),
                 mixnet_contract_address: mixnet_contract_address(),
-                nym_root_directory: text(root),
+                nym_root_directory: root.to_owned(),
             },
             logging: LoggingSection::default(),
             debug: DebugSection::default(),
@@ -268,12 +263,11 @@ impl FileConfig {
     /// Where the keys are.
     #[must_use]
     pub fn key_paths(&self) -> KeyPaths {
-        let node = &self.mixnode;
         KeyPaths {
-            private_identity: (&node.private_identity_key_file).into(),
-            public_identity: (&node.public_identity_key_file).into(),
-            private_sphinx: (&node.private_sphinx_key_file).into(),
-            public_sphinx: (&node.public_sphinx_key_file).into(),
+            private_identity: self.mixnode.private_identity_key_file.clone(),
+            public_identity: self.mixnode.public_identity_key_file.clone(),
+            private_sphinx: self.mixnode.private_sphinx_key_file.clone(),
+            public_sphinx: self.mixnode.public_sphinx_key_file.clone(),
         }
     }
 
@@ -310,16 +304,16 @@ impl Config {
             source,
         } = loaded;
         let node = &file.mixnode;
-        if !is_compatible(&node.version, PROTOCOL_VERSION) {
-            let allowed = format!("a version compatible with {PROTOCOL_VERSION}");
-            return Err(source.invalid("mixnode.version", &node.version, &allowed));
-        }
+        node::check_version(&source, "mixnode.version", &node.version)?;
         let listening_ip = listening_ip(&node.listening_address).ok_or_else(|| {
             let found = format!("{:?}", node.listening_address);
             source.invalid("mixnode.listening_address", &found, "an IP address")
         })?;
-        let validators = parse_validators(&node.validator_rest_urls.0)
-            .map_err(|problem| source.at_key("mixnode.validator_rest_urls", problem))?;
+        let urls_key = "mixnode.validator_rest_urls";
+        let validators = node::check_validators(&source, urls_key, &node.validator_rest_urls)?;
+        if validators.is_empty() {
+            return Err(source.at_key(urls_key, format!("`{urls_key}` names no validator")));
+        }
         check_positive(&file, &source)?;
         let limits = &file.limits;
         if limits.replay_packets > CAPACITY_MAX {
@@ -361,19 +355,6 @@ fn listening_ip(text: &str) -> Option<IpAddr> {
     text.parse()
         .ok()
         .or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
-}
-
-fn parse_validators(urls: &[String]) -> Result<Vec<ValidatorUrl>, String> {
-    if urls.is_empty() {
-        return Err("`validator_rest_urls` names no validator".to_owned());
-    }
-    urls.iter()
-        .map(|url| {
-            url.trim()
-                .parse()
-                .map_err(|error| format!("`{url}` in `validator_rest_urls`: {error}"))
-        })
-        .collect()
 }
 
 /// Numbers and times that mean nothing at zero.
@@ -424,7 +405,7 @@ mod tests {
         FileConfig::new(
             "one",
             "0.0.0.0".parse().unwrap(),
-            &keys,
+            keys,
             Path::new("/nym/mixnodes"),
         )
     }
@@ -435,7 +416,7 @@ mod tests {
 
     /// The error for the default file with one line replaced.
     fn error_with(key: &str, value: &str) -> String {
-        let text = new().render();
+        let text = new().render().unwrap();
         let line = text
             .lines()
             .find(|line| line.starts_with(&format!("{key} =")))
@@ -490,7 +471,7 @@ mod tests {
         overrides.node.mix_port = Some(5);
         overrides.node.validators = Some(vec!["http://v:1".to_owned()]);
         file.apply(Some("10.0.0.2".parse().unwrap()), &overrides);
-        let config = load(&file.render()).unwrap();
+        let config = load(&file.render().unwrap()).unwrap();
         assert_eq!(
             (config.announce_host.as_str(), config.mix_port),
             ("10.0.0.2", 5)
@@ -498,6 +479,6 @@ mod tests {
         assert_eq!(config.http_api_port, 8000);
         overrides.node.announce_host = Some("a.b".to_owned());
         file.apply(None, &overrides);
-        assert_eq!(load(&file.render()).unwrap().announce_host, "a.b");
+        assert_eq!(load(&file.render().unwrap()).unwrap().announce_host, "a.b");
     }
 }
