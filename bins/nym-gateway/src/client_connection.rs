@@ -384,6 +384,9 @@ impl ConnectionTask {
         let admission = match login {
             Login::Authentication { client, iv } => match store.use_iv(*client, *iv).await? {
                 Ok(true) => {
+                    // Only now: a login that was recorded and is repeated uses up none of its
+                    // client's.
+                    desk.count_login(*client, limits.logins, now);
                     let given = desk.roster.take_over(*client, self.line());
                     self.come_online(*client);
                     self.reception.mailroom.store_all(*client, given).await;
@@ -396,6 +399,7 @@ impl ConnectionTask {
                 }
             },
             Login::Registration { client, keys } => {
+                desk.count_login(*client, limits.logins, now);
                 if desk.roster.claim(*client, self.line()) {
                     self.come_online(*client);
                     match store.store_keys(*client, keys).await? {

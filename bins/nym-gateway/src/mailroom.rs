@@ -6,7 +6,7 @@
 //! commit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nym_daemon::clock::Clock;
@@ -182,11 +182,19 @@ impl Desk {
         }
     }
 
-    /// Whether a client that proved itself may log in once more now; then it counts.
+    /// Whether a client that proved itself may log in once more now.
     pub(crate) fn may_log_in(&self, client: ClientAddress, rate: Rate, now: Timestamp) -> bool {
-        // Held for a few lines without waiting; what it guards is never half changed.
-        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        logins.try_take(client, rate, now)
+        self.lock_logins().may_take(client, rate, now)
+    }
+
+    /// A client that proved itself, by something that nobody can repeat, logs in.
+    pub(crate) fn count_login(&self, client: ClientAddress, rate: Rate, now: Timestamp) {
+        self.lock_logins().take(client, rate, now);
+    }
+
+    /// Held for a few lines without waiting; what it guards is never half changed.
+    fn lock_logins(&self) -> MutexGuard<'_, Buckets<ClientAddress>> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the store calls when it is done with a message; damage is passed on, once. Must be

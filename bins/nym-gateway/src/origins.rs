@@ -198,6 +198,24 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_all_connections_count_together() {
+        let origins = Origins::default();
+        let limits = AddressLimits {
+            bytes: Rate::per_second(100),
+            ..AddressLimits::default()
+        };
+        let enter = || origins.enter(address("::1"), &limits, NOW).unwrap();
+        let [first, second] = [enter(), enter()];
+        first.record(&limits, NOW, 499);
+        assert_eq!(second.blocked_until(&limits, NOW), None);
+        second.record(&limits, NOW, 101);
+        // 500 are the burst, and the first of those comes without a wait.
+        let free = NOW + Duration::from_millis(1_010);
+        assert_eq!(first.blocked_until(&limits, NOW), Some(free));
+        assert_eq!(first.blocked_until(&limits, free), None);
+    }
+
+    #[test]
     fn origins_without_a_connection_are_forgotten_when_there_are_too_many() {
         let origins = Origins::default();
         let stays = origins.enter(address("::1"), &limits(), NOW).unwrap();

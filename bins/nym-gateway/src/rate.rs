@@ -96,15 +96,21 @@ impl<K: Copy + Eq + Hash> Buckets<K> {
         }
     }
 
-    /// As [`Bucket::try_take`], for the bucket of `key`.
-    pub(crate) fn try_take(&mut self, key: K, rate: Rate, now: Timestamp) -> bool {
+    /// Whether one may be taken now out of the bucket of `key`.
+    pub(crate) fn may_take(&self, key: K, rate: Rate, now: Timestamp) -> bool {
+        let bucket = self.buckets.get(&key);
+        bucket.is_none_or(|bucket| bucket.blocked_until(rate, now).is_none())
+    }
+
+    /// Takes one out of the bucket of `key`, whether it may be taken or not.
+    pub(crate) fn take(&mut self, key: K, rate: Rate, now: Timestamp) {
         if self.buckets.len() >= self.count_max && !self.buckets.contains_key(&key) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             if self.buckets.len() >= self.count_max {
                 self.buckets.clear();
             }
         }
-        self.buckets.entry(key).or_default().try_take(rate, now)
+        self.buckets.entry(key).or_default().take(rate, now, 1);
     }
 }
 
@@ -156,17 +162,24 @@ mod tests {
     fn keys_are_limited_apart_and_forgotten_when_there_are_too_many() {
         let rate = Rate::per_minute(1);
         let mut buckets = Buckets::new(2);
-        assert!(buckets.try_take('a', rate, NOW));
-        assert!(buckets.try_take('b', rate, NOW));
-        assert!(!buckets.try_take('a', rate, NOW));
+        let try_take = |buckets: &mut Buckets<char>, key, now| {
+            let is_free = buckets.may_take(key, rate, now);
+            if is_free {
+                buckets.take(key, rate, now);
+            }
+            is_free
+        };
+        assert!(try_take(&mut buckets, 'a', NOW));
+        assert!(try_take(&mut buckets, 'b', NOW));
+        assert!(!try_take(&mut buckets, 'a', NOW));
         // Neither bucket is full again, so both are forgotten.
-        assert!(buckets.try_take('c', rate, NOW));
-        assert!(!buckets.try_take('c', rate, NOW));
-        assert!(buckets.try_take('a', rate, NOW));
+        assert!(try_take(&mut buckets, 'c', NOW));
+        assert!(!try_take(&mut buckets, 'c', NOW));
+        assert!(try_take(&mut buckets, 'a', NOW));
         assert_eq!(buckets.buckets.len(), 2);
         // A minute later those that are full again make room.
         let later = NOW + Duration::from_secs(60);
-        assert!(buckets.try_take('d', rate, later));
+        assert!(try_take(&mut buckets, 'd', later));
         assert_eq!(buckets.buckets.len(), 1);
     }
 }
