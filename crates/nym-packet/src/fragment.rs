@@ -422,7 +422,10 @@ pub struct FragmentIdError;
 
 #[cfg(test)]
 mod tests {
+    use core::convert::Infallible;
+
     use proptest::prelude::*;
+    use rand_core::{TryCryptoRng, TryRng};
 
     use super::*;
 
@@ -440,6 +443,37 @@ mod tests {
         assert_eq!(SetId::new(1).map(SetId::get), Some(1));
         assert_eq!(SetId::new(0x7fff_ffff).map(SetId::get), Some(0x7fff_ffff));
         assert_eq!(SetId::new(0x8000_0000), None);
+    }
+
+    /// Gives these numbers, in their order.
+    struct Given(std::vec::IntoIter<u32>);
+
+    impl TryRng for Given {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok(self.0.next().expect("more numbers were drawn than given"))
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            unreachable!("an id has 31 bits")
+        }
+
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
+            unreachable!("an id is one number")
+        }
+    }
+
+    impl TryCryptoRng for Given {}
+
+    #[test]
+    fn any_number_drawn_gives_an_id_and_each_id_two_numbers_do() {
+        // The smallest signed number has no absolute value; 0 and 1 give no id.
+        let drawn = vec![0, 1, 2, 3, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX];
+        let mut rng = Given(drawn.into_iter());
+        let ids: Vec<_> = (0..6).map(|_| SetId::random(&mut rng).get()).collect();
+        let expected = [1, 1, 0x3fff_ffff, 0x4000_0000, 0x4000_0000, 0x7fff_ffff];
+        assert_eq!(ids, expected);
     }
 
     #[test]
@@ -463,6 +497,22 @@ mod tests {
         for linked in [0, 1] {
             let header = parse(&[0x80, 0, 0, 1, 1, 1, 0x80, 0, 0, linked]);
             assert_eq!(header, Err(malformed(HeaderField::Link)));
+        }
+    }
+
+    #[test]
+    fn positions_outside_of_their_set_are_refused() {
+        for (total, position, field) in [
+            (0, 0, Some(HeaderField::Total)),
+            (0, 1, Some(HeaderField::Total)),
+            (3, 0, Some(HeaderField::Position)),
+            (3, 1, None),
+            (3, 3, None),
+            (3, 4, Some(HeaderField::Position)),
+            (3, 255, Some(HeaderField::Position)),
+        ] {
+            let refused = parse(&[0x80, 0, 0, 1, total, position, 0]).err();
+            assert_eq!(refused, field.map(malformed), "{position} of {total}");
         }
     }
 

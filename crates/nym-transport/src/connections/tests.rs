@@ -260,6 +260,9 @@ impl<F: Fn(SocketAddr) -> Dialling + Send + Sync + 'static> Dial for Dialer<F> {
     }
 }
 
+/// More than there are in 100 s with pauses.
+const DIALS_MAX: usize = 1_000;
+
 fn refused<T>() -> io::Result<T> {
     Err(io::ErrorKind::ConnectionRefused.into())
 }
@@ -453,7 +456,11 @@ async fn g14_every_kind_of_failure_backs_off() {
         io::ErrorKind::TimedOut,
     ];
     for kind in kinds {
-        let connections = connections_to(ConnectionsConfig::default(), move |_| Err(kind.into()));
+        let connections = connections_to(ConnectionsConfig::default(), move |number| {
+            // Without a pause, paused time would stand still for ever.
+            assert!(number < DIALS_MAX, "no pause after {kind}");
+            Err(kind.into())
+        });
         connections.send(next_hop(), frame(1)).unwrap();
         sleep(Duration::from_secs(100)).await;
         // 0.5 + 1 + 2 + … + 60 s, each shortened by at most half.
@@ -467,7 +474,13 @@ async fn g14_every_kind_of_failure_backs_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_accepts_and_closes_is_backed_off_as_well() {
-    let connections = connections_to(ConnectionsConfig::default(), |_| Ok(duplex(64).0));
+    let connections = connections_to(ConnectionsConfig::default(), |number| {
+        assert!(
+            number < DIALS_MAX,
+            "no pause after a connection that is closed"
+        );
+        Ok(duplex(64).0)
+    });
     connections.send(next_hop(), frame(1)).unwrap();
     sleep(Duration::from_secs(100)).await;
     let counts = connections.counts();

@@ -547,6 +547,20 @@ struct Dialling {
     connections: Connections,
 }
 
+impl Dialling {
+    /// Waits until a frame was dropped because nobody may be dialled for it.
+    async fn until_refused(&self) {
+        let refused = async {
+            while self.connections.counts().dropped_address_refused == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(20);
+        let refused = tokio::time::timeout(patience, refused).await;
+        refused.expect("the next hop is refused");
+    }
+}
+
 fn dialling(legacy: &str, open_relay_for_tests: bool) -> Dialling {
     let (peers, policy) = (Peers::default(), policy(legacy));
     let dialer = NodeDialer {
@@ -587,7 +601,9 @@ async fn frames_reach_a_next_hop_whose_bond_is_read_after_they_came() {
     for fill in 0..40 {
         own.connections.send(port.address(), frame(fill)).unwrap();
     }
-    own.peers.wanted().await;
+    let patience = std::time::Duration::from_secs(20);
+    let asked = tokio::time::timeout(patience, own.peers.wanted()).await;
+    asked.expect("the next topology is asked for");
     own.peers.update(&topology(&[(1, port.address(), true)]));
     assert_eq!(first_frame(&port).await, (frame(0), true));
     assert_eq!(own.policy.handshakes.count(Side::Dialled, "tls"), 1);
@@ -633,9 +649,7 @@ async fn a_bond_without_tls_is_of_no_use_unless_plain_peers_are_allowed() {
         let own = dialling(legacy, false);
         own.peers.update(&topology(&[(1, port.address(), false)]));
         own.connections.send(port.address(), frame(0)).unwrap();
-        while own.connections.counts().dropped_address_refused == 0 {
-            tokio::task::yield_now().await;
-        }
+        own.until_refused().await;
         assert_eq!(own.policy.handshakes.count(Side::Dialled, result), 1);
     }
     let own = dialling("allow", false);
@@ -652,12 +666,12 @@ async fn a_next_hop_that_is_in_no_topology_is_not_dialled() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap();
     own.connections.send(nobody, frame(0)).unwrap();
-    own.peers.wanted().await;
+    let patience = std::time::Duration::from_secs(20);
+    let asked = tokio::time::timeout(patience, own.peers.wanted()).await;
+    asked.expect("the next topology is asked for");
     own.peers
         .update(&topology(&[(1, ([10, 0, 0, 1], 1).into(), true)]));
-    while own.connections.counts().dropped_address_refused == 0 {
-        tokio::task::yield_now().await;
-    }
+    own.until_refused().await;
     assert_eq!(
         own.policy
             .handshakes

@@ -165,6 +165,29 @@ async fn a_message_too_long_to_send_leaves_the_connection_usable() {
 }
 
 #[tokio::test]
+async fn a_peer_that_reads_nothing_is_left_after_the_write_timeout() {
+    let after = Duration::from_millis(200);
+    let limits = WebSocketLimits {
+        write_timeout: after,
+        ..WebSocketLimits::default()
+    };
+    let (_client, mut server) = pair(WebSocketLimits::default(), limits).await;
+    // The buffers of the system take some megabytes.
+    let filling = async {
+        loop {
+            if let Err(error) = server.send(WsMessage::Binary(vec![0; 1 << 20])).await {
+                return error;
+            }
+        }
+    };
+    let error = timeout(Duration::from_secs(20), filling).await;
+    assert!(
+        matches!(error, Ok(WebSocketError::WriteTimedOut { after: found }) if found == after),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn pings_are_answered_by_a_peer_that_reads() {
     let (mut client, mut server) = default_pair().await;
     client.ping().await.unwrap();
