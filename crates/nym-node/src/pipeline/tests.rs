@@ -15,7 +15,7 @@ use rand_core::SeedableRng;
 use sphinx::{Delay, Destination, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::links::{LinkConfig, Links};
@@ -165,6 +165,70 @@ impl Deliver for Collect {
     }
 }
 
+/// Everything that is logged on this thread while the guard lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || log.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_tells_where_a_packet_goes_or_whom_it_is_for() {
+    let log = Log::default();
+    let _listening = log.listen();
+    tracing::trace!("heard");
+    let mut bench = Bench::start(Role::mix_node()).await;
+    let next_hop = bench.next_hop.local_addr().unwrap().to_string();
+    let frame = bench.frame(PacketSize::Ack, Duration::ZERO, false);
+    let waits = bench.frame(PacketSize::Ack, Duration::from_millis(5), false);
+    let last = bench.frame(PacketSize::Ack, Duration::ZERO, true);
+    let broken = Frame::new(PacketMode::Mix, vec![1; 386]).unwrap();
+    bench
+        .send(&[frame.clone(), frame, last, broken, waits])
+        .await;
+    assert_eq!(bench.receive(2).await.len(), 2);
+    bench.stop().await;
+
+    let (sender, mut deliveries) = mpsc::channel(1);
+    let mut bench = Bench::start(Role::Gateway(Collect(sender))).await;
+    let last = bench.frame(PacketSize::Ack, Duration::ZERO, true);
+    bench.send(&[last]).await;
+    let destination = deliveries.recv().await.unwrap().destination;
+    bench.stop().await;
+    let text = log.text();
+    assert!(text.contains("heard"), "{text}");
+    // That a link was lost tells of no packet.
+    let of_links = |line: &&str| line.contains("connection lost next_hop=");
+    for line in text.lines().filter(|line| !of_links(line)) {
+        for told in [&next_hop, &format!("{destination:?}")] {
+            assert!(!line.contains(told), "{line}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn packets_of_every_size_cross_a_mix_node() {
     let mut bench = Bench::start(Role::mix_node()).await;
@@ -240,7 +304,8 @@ async fn a_bad_frame_ends_its_link_and_no_other() {
     bad_link.write_all(&bytes).await.unwrap();
     assert_eq!(bench.receive(1).await.len(), 1);
     // Closed, or reset when the node had not read all of it.
-    assert_eq!(bad_link.read(&mut [0]).await.unwrap_or(0), 0);
+    let end = timeout(Duration::from_secs(20), bad_link.read(&mut [0])).await;
+    assert_eq!(end.expect("the link ends").unwrap_or(0), 0);
     let good = bench.frame(PacketSize::Ack, Duration::ZERO, false);
     bench.send(&[good]).await;
     assert_eq!(bench.receive(1).await.len(), 1);
