@@ -71,6 +71,10 @@ fn find(root: &Path) -> Result<Vec<Finding>, String> {
             findings.extend(layering::check_tree(&package.name, &tree));
         }
     }
+    let cores = packages
+        .iter()
+        .filter(|package| layering::is_core(&package.name));
+    let cores: Vec<_> = cores.map(|core| format!("{}/src/", core.folder)).collect();
     for path in files(root)? {
         let place = path
             .strip_prefix(root)
@@ -83,6 +87,10 @@ fn find(root: &Path) -> Result<Vec<Finding>, String> {
                 let text = read(&path)?;
                 findings.extend(sources::check_length(&place, &text));
                 findings.extend(sources::check_words(&place, &text));
+                findings.extend(sources::check_secrets(&place, &text));
+                if cores.iter().any(|source| place.starts_with(source)) {
+                    findings.extend(sources::check_core(&place, &text));
+                }
             }
             Some("md") => {
                 let text = read(&path)?;

@@ -19,6 +19,36 @@ const FORBIDDEN_WORDS: [&str; 5] = [
     concat!("#[ig", "nore"),
 ];
 
+/// What a core would need for a socket, file, task, clock or generator of its own.
+const FORBIDDEN_IN_CORES: [&str; 15] = [
+    "Command",
+    "File",
+    "Instant",
+    "OsRng",
+    "SysRng",
+    "SystemTime",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "UnixStream",
+    "fs",
+    "getrandom",
+    "io",
+    "spawn",
+    "thread",
+];
+
+/// What no secret derives: each makes a copy of it, shows it, or compares it byte by byte.
+const FORBIDDEN_FOR_SECRETS: [&str; 7] = [
+    "Clone",
+    "Copy",
+    "Debug",
+    "Hash",
+    "PartialEq",
+    "PartialOrd",
+    "Serialize",
+];
+
 /// File names that say nothing, and the spelling of modules that is not used here.
 const FORBIDDEN_NAMES: [&str; 7] = [
     "mod.rs",
@@ -80,8 +110,50 @@ pub(super) fn check_words(place: &str, text: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// Lines with code: not blank, not comment, not of the unit tests at the bottom.
-fn code_lines(text: &str) -> usize {
+/// A core says nothing of sockets, files, tasks, clocks and generators. Its tests may.
+pub(super) fn check_core(place: &str, text: &str) -> Vec<Finding> {
+    if is_test(place) {
+        return Vec::new();
+    }
+    without_tests(text)
+        .filter_map(|(index, line)| {
+            let code = line.split("//").next().unwrap_or_default();
+            let word = FORBIDDEN_IN_CORES
+                .into_iter()
+                .find(|word| has_word(code, word))?;
+            let place = format!("{place}:{}", index + 1);
+            Some(Finding::new(place, format!("a core knows no `{word}`")))
+        })
+        .collect()
+}
+
+/// A type that is wiped when dropped is a secret, and derives nothing that spreads or shows it.
+pub(super) fn check_secrets(place: &str, text: &str) -> Vec<Finding> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_derive = |line: &&&str| line.starts_with("#[derive(");
+    let is_attribute = |line: &&&str| line.starts_with("#[");
+    let mut findings = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        if !is_derive(&line) || !has_word(line, "ZeroizeOnDrop") {
+            continue;
+        }
+        let (before, after) = lines.split_at(index);
+        let before = before.iter().rev().take_while(is_attribute);
+        let derives = before.chain(after.iter().take_while(is_attribute));
+        let derived = derives.filter(is_derive).flat_map(|derive| {
+            let words = FORBIDDEN_FOR_SECRETS.into_iter();
+            words.filter(move |word| has_word(derive, word))
+        });
+        findings.extend(derived.map(|word| {
+            let place = format!("{place}:{}", index + 1);
+            Finding::new(place, format!("a secret derives no `{word}`"))
+        }));
+    }
+    findings
+}
+
+/// The lines above the unit tests at the bottom, with their indices.
+fn without_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let tests = lines.windows(2).position(|pair| match pair {
         [attribute, module] => {
@@ -89,10 +161,14 @@ fn code_lines(text: &str) -> usize {
         }
         _ => false,
     });
-    lines
-        .iter()
-        .take(tests.unwrap_or(lines.len()))
-        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+    let count = tests.unwrap_or(lines.len());
+    lines.into_iter().enumerate().take(count)
+}
+
+/// Lines with code: not blank, not comment, not of the unit tests at the bottom.
+fn code_lines(text: &str) -> usize {
+    without_tests(text)
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with("//"))
         .count()
 }
 
@@ -129,6 +205,28 @@ mod tests {
         assert!(check_length("a.rs", &format!("{header}{}", lines(801))).is_some());
         assert!(check_length("tests/a.rs", &lines(800)).is_none());
         assert!(check_length("a/tests.rs", &lines(801)).is_some());
+    }
+
+    #[test]
+    fn a_core_with_a_file_or_clock_is_found_and_its_tests_may_have_them() {
+        let rules = |place, text| check_core(place, text).len();
+        let opens = "use std::fs;\nlet clock = Instant::now(); // File\n";
+        assert_eq!(rules("crates/a/src/b.rs", opens), 2);
+        assert_eq!(rules("crates/a/src/b/tests.rs", opens), 0);
+        let below = format!("let offset = 0;\n// fs\n#[cfg(test)]\nmod tests {{\n{opens}}}\n");
+        assert_eq!(rules("crates/a/src/b.rs", &below), 0);
+    }
+
+    #[test]
+    fn a_secret_that_can_be_copied_or_shown_is_found() {
+        let rules = |text| check_secrets("a.rs", text).len();
+        assert_eq!(rules("#[derive(ZeroizeOnDrop)]\nstruct Key;\n"), 0);
+        assert_eq!(rules("#[derive(Clone, ZeroizeOnDrop)]\nstruct Key;\n"), 1);
+        let two = "#[derive(Debug)]\n#[repr(C)]\n#[derive(ZeroizeOnDrop)]\n#[derive(Hash)]\n";
+        assert_eq!(
+            rules(&format!("{two}struct Key;\n#[derive(Clone)]\nstruct B;\n")),
+            2
+        );
     }
 
     #[test]
