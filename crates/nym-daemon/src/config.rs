@@ -367,6 +367,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_replaced_whole_and_never_written_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        for save in [save_text, save_private_text] {
+            save(&path, "old").unwrap();
+            let mut opened = fs::File::open(&path).unwrap();
+            save(&path, "new").unwrap();
+            // What a crash in between would have left is what was there before.
+            assert_eq!(io::read_to_string(&mut opened).unwrap(), "old");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_names_line_nearest_and_allowed() {
         assert_eq!(
             error_of("[client]\nid = \"a\"\n\n[debug]\naverage_packet_dely = 1\n"),
