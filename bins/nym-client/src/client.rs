@@ -70,15 +70,12 @@ impl Client {
     ///
     /// [`ClientError::Keys`], [`ClientError::Running`], [`ClientError::DataDirectory`],
     /// [`ClientError::Store`], [`ClientError::AppSocket`] or [`ClientError::NoTopology`] (when the
-    /// configuration names no validator).
+    /// configuration names no validator, or not whose word for it is to be taken).
     pub async fn bind(config: ClientConfig) -> Result<Self, ClientError> {
         let own_keys = OwnKeys::load(&config.key_files)?;
         let shared_keys = config.key_files.load_shared()?;
         let instance = Instance::claim(config.key_files.data_dir()).await?;
-        let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())
-            .map_err(|error| ClientError::NoTopology {
-                reason: error.to_string(),
-            })?;
+        let directory = Directory::new(config.validators.clone(), DirectoryLimits::default())?;
         let apps = match &config.apps {
             Some(apps) => Some(Apps::bind(apps.clone()).await?),
             None => None,

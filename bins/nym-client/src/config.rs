@@ -11,11 +11,11 @@ use std::time::Duration;
 use nym_client_core::{EngineConfig, Journey};
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::app::DialectChoice;
-use nym_protocol::validator::ValidatorUrl;
+use nym_transport::directory::Validators;
 use nym_transport::legacy::LegacyPeers;
 use tokio::sync::mpsc;
 
-pub use self::check::parse_validators;
+pub use self::check::{parse_validators, validators};
 pub use self::file::FileConfig;
 pub use self::overrides::{ENVIRONMENT_PREFIX, Overrides, load_layered};
 pub use self::render::render;
@@ -58,8 +58,8 @@ pub struct ClientConfig {
     /// Where that gateway takes clients, `ws://host:port`. When nobody is there, the address in
     /// the topology is tried.
     pub gateway_listener: String,
-    /// Who is asked for the topology. Not empty.
-    pub validators: Vec<ValidatorUrl>,
+    /// Who is asked for the topology; one at least.
+    pub validators: Validators,
     /// The contract that they are asked about.
     pub mixnet_contract: String,
     /// The socket for apps; `None` for a client without one.
@@ -85,7 +85,7 @@ impl ClientConfig {
         key_files: KeyFiles,
         gateway: IdentityPublicKey,
         gateway_listener: impl Into<String>,
-        validators: Vec<ValidatorUrl>,
+        validators: impl Into<Validators>,
     ) -> Self {
         Self {
             id: id.into(),
@@ -93,7 +93,7 @@ impl ClientConfig {
             key_files,
             gateway,
             gateway_listener: gateway_listener.into(),
-            validators,
+            validators: validators.into(),
             mixnet_contract: MIXNET_CONTRACT_DEFAULT.to_owned(),
             apps: Some(AppsConfig::default()),
             engine: EngineConfig::default(),

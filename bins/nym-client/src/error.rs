@@ -10,6 +10,7 @@ use nym_daemon::home::HomeError;
 use nym_daemon::keys::KeyFileError;
 use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::gateway::Refusal;
+use nym_transport::directory::DirectoryError;
 use nym_transport::legacy::LegacyDenied;
 
 use crate::store::StoreError;
@@ -54,12 +55,9 @@ pub enum ClientError {
     /// There is no gateway to register at.
     #[error("the network has no gateway to register at")]
     NoGateway,
-    /// No validator answers with a list of nodes.
-    #[error("cannot learn the topology: {reason}")]
-    NoTopology {
-        /// What the last one answered.
-        reason: String,
-    },
+    /// No validator answers with a list of nodes, or none can be asked.
+    #[error("cannot learn the topology: {0}")]
+    NoTopology(#[from] DirectoryError),
     /// The thread that sends and receives packets cannot be started.
     #[error("cannot start the thread that sends packets: {0}")]
     NoThread(#[source] io::Error),
@@ -139,9 +137,7 @@ impl From<ClientError> for Failure {
             ClientError::NoGateway => failure.advice(
                 "wait until a gateway has announced itself: `nym-client gateways` lists them",
             ),
-            ClientError::NoTopology { .. } => {
-                failure.advice("check that a validator runs at the address: --validators URL")
-            }
+            ClientError::NoTopology(error) => explain_topology(failure, &error),
             ClientError::NoThread(_) => failure.advice(
                 "raise this user's limits on processes and open files: ulimit -u, ulimit -n",
             ),
@@ -182,4 +178,13 @@ impl From<ClientError> for Failure {
             }
         }
     }
+}
+
+fn explain_topology(failure: Failure, error: &DirectoryError) -> Failure {
+    if error.is_of_configuration() {
+        return failure
+            .with_code(nym_daemon::exit::ExitCode::Usage)
+            .advise(error.advice());
+    }
+    failure.advice("check that a validator runs at the address: --validators URL")
 }

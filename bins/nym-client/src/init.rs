@@ -13,13 +13,13 @@ use nym_packet::keys::IdentityPublicKey;
 use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::gateway::client_session::Event;
 use nym_protocol::gateway::{ClientLogin, ClientSession};
-use nym_protocol::validator::{Topology, ValidatorUrl};
-use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
+use nym_protocol::validator::Topology;
+use nym_transport::directory::{Directory, DirectoryLimits, Validators};
 use nym_transport::legacy::LegacyPeers;
 use nym_transport::websocket::WebSocketLimits;
 use rand::Rng;
 
-use crate::config::{FileConfig, Overrides, parse_validators, render};
+use crate::config::{self as client_config, FileConfig, Overrides, render};
 use crate::error::ClientError;
 use crate::gateway_link::{self, Envelope};
 use crate::keys::KeyFiles;
@@ -128,17 +128,17 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
         let keys = key_files.load_or_generate(&mut entropy())?;
         keys.recipient(gateway)
     } else {
-        let validators = parse_validators(&file.client.validator_rest_urls.0)
-            .map_err(|problem| source.at_key("client.validator_rest_urls", problem))?;
+        let validators = client_config::validators(&file, &source)?;
         let legacy_peers = file.links.legacy_peers.parse::<LegacyPeers>();
         let legacy_peers =
             legacy_peers.map_err(|error| source.at_key("links.legacy_peers", error.to_string()))?;
+        let directory = Directory::new(validators, DirectoryLimits::default())?;
         let gateway = match gateway {
-            Some(GatewayChoice::Fastest) => Some(fastest_gateway(validators.clone()).await?),
+            Some(GatewayChoice::Fastest) => Some(fastest_gateway(&directory).await?),
             Some(GatewayChoice::Identity(identity)) => Some(identity),
             None => None,
         };
-        let registration = register(&key_files, validators, gateway, legacy_peers).await?;
+        let registration = register_by(&directory, &key_files, gateway, legacy_peers).await?;
         file.client.gateway_id = registration.recipient.gateway.to_string();
         file.client.gateway_listener = registration.gateway_listener;
         registration.recipient
@@ -159,12 +159,22 @@ pub async fn init(options: InitOptions) -> Result<Initialised, ClientError> {
 /// Any [`ClientError`]. Keys that were made stay and are used by the next attempt.
 pub async fn register(
     key_files: &KeyFiles,
-    validators: Vec<ValidatorUrl>,
+    validators: impl Into<Validators>,
+    gateway: Option<IdentityPublicKey>,
+    legacy_peers: LegacyPeers,
+) -> Result<Registration, ClientError> {
+    let directory = Directory::new(validators, DirectoryLimits::default())?;
+    register_by(&directory, key_files, gateway, legacy_peers).await
+}
+
+async fn register_by(
+    directory: &Directory,
+    key_files: &KeyFiles,
     gateway: Option<IdentityPublicKey>,
     legacy_peers: LegacyPeers,
 ) -> Result<Registration, ClientError> {
     let mut rng = entropy();
-    let mut topology = fetch_topology(validators, &mut rng).await?;
+    let mut topology = fetch_topology(directory, &mut rng).await?;
     if let Err(denied) = legacy_peers.check(unix_time_secs()) {
         let wanted = gateway.and_then(|gateway| topology.gateway(&gateway));
         if let Some(plain) = wanted.filter(|wanted| !wanted.speaks_tls) {
@@ -213,20 +223,15 @@ pub async fn register(
 
 /// The usable nodes of the network, as the first validator tells that has them.
 pub(crate) async fn fetch_topology<R: Rng>(
-    validators: Vec<ValidatorUrl>,
+    directory: &Directory,
     rng: &mut R,
 ) -> Result<Topology, ClientError> {
-    let no_topology = |error: DirectoryError| ClientError::NoTopology {
-        reason: error.to_string(),
-    };
-    let directory = Directory::new(validators, DirectoryLimits::default()).map_err(no_topology)?;
-    let fetched = directory.topology(Some(PROTOCOL_VERSION), rng).await;
-    fetched.map_err(no_topology)
+    Ok(directory.topology(Some(PROTOCOL_VERSION), rng).await?)
 }
 
 /// The gateway that answers first.
-async fn fastest_gateway(validators: Vec<ValidatorUrl>) -> Result<IdentityPublicKey, ClientError> {
-    let topology = fetch_topology(validators, &mut entropy()).await?;
+async fn fastest_gateway(directory: &Directory) -> Result<IdentityPublicKey, ClientError> {
+    let topology = fetch_topology(directory, &mut entropy()).await?;
     let measured = measure(topology.gateways).await;
     measured
         .into_iter()

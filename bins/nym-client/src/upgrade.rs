@@ -242,7 +242,7 @@ mod tests {
             ]
         );
         let config = files.config();
-        assert_eq!(config.validators[0].to_string(), "http://mine:1317/");
+        assert_eq!(config.validators.urls[0].to_string(), "http://mine:1317/");
         assert_eq!(config.mixnet_contract, "mine");
         assert_eq!(config.gateway.to_string(), GATEWAY);
         assert_eq!(config.gateway_listener, "ws://1.2.3.4:9000");
@@ -260,7 +260,7 @@ mod tests {
         );
         let files = Files::with(&text);
         files.upgrade(None).unwrap();
-        let validators = files.config().validators;
+        let validators = files.config().validators.urls;
         let named: Vec<_> = validators.iter().map(ToString::to_string).collect();
         assert_eq!(named, ["http://mine:1317/"]);
     }

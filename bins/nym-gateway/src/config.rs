@@ -13,6 +13,7 @@ use nym_node::links::LinkConfig;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::validator::ValidatorUrl;
 use nym_transport::connections::ConnectionsConfig;
+use nym_transport::directory::Validators;
 use nym_transport::listener::ListenerLimits;
 
 use crate::control::Reloadable;
@@ -91,8 +92,8 @@ pub struct Config {
     pub stats_log_every: Duration,
     /// How often the published figures change.
     pub stats_update_every: Duration,
-    /// Whom to announce the gateway to; nobody, if it is empty.
-    pub validators: Vec<ValidatorUrl>,
+    /// Whom to announce the gateway to; nobody, if there is none.
+    pub validators: Validators,
     /// PEM files of a certificate with its chain and of its private key, for browsers.
     pub web_certificate: Option<(PathBuf, PathBuf)>,
     /// Tasks that do cryptography at a time.
@@ -155,7 +156,7 @@ impl Config {
             replay: ReplayLimits::default(),
             stats_log_every: STATS_LOG_EVERY_DEFAULT,
             stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
-            validators,
+            validators: validators.into(),
             web_certificate: None,
             workers: processors(),
         }

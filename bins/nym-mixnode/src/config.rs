@@ -17,6 +17,7 @@ use nym_node::processor::MAX_DELAY;
 use nym_node::replay::ReplayLimits;
 use nym_protocol::validator::ValidatorUrl;
 use nym_transport::connections::ConnectionsConfig;
+use nym_transport::directory::Validators;
 use nym_transport::listener::ListenerLimits;
 
 pub use self::file::{FileConfig, Overrides};
@@ -63,8 +64,8 @@ pub struct Config {
     pub stats_log_every: Duration,
     /// How often the published figures change.
     pub stats_update_every: Duration,
-    /// Whom to announce the node to. Not empty.
-    pub validators: Vec<ValidatorUrl>,
+    /// Whom to announce the node to; one at least.
+    pub validators: Validators,
     /// Port of round-trip measurements, which is announced; nothing listens there yet.
     pub verloc_port: u16,
     /// Tasks that do cryptography at a time.
@@ -92,7 +93,7 @@ impl Config {
             replay: ReplayLimits::default(),
             stats_log_every: STATS_LOG_EVERY_DEFAULT,
             stats_update_every: STATS_UPDATE_EVERY_DEFAULT,
-            validators,
+            validators: validators.into(),
             verloc_port: 0,
             workers: processors(),
         }

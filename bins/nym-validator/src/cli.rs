@@ -34,6 +34,7 @@ pub use self::operator::{
     after_help = "Examples:\n  \
         nym-validator run        on 127.0.0.1, ports 1317 and 8080\n  \
         nym-validator run --id two --rest-port 1318 --api-port 8081\n  \
+        nym-validator run --listen 0.0.0.0 --certificate-file fullchain.pem --private-key-file key.pem\n  \
         nym-validator config > ~/.nym/validators/default/config/config.toml\n\n\
         A node of Nym 0.11 cannot announce itself; list it with the keys that its `init` printed:\n  \
         nym-validator bond mixnode --host 203.0.113.9 --identity-key KEY --sphinx-key KEY\n\n\
@@ -92,6 +93,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "PORT")]
     pub api_port: Option<u16>,
 
+    /// Certificate with its chain (PEM), to serve https
+    #[arg(long, value_name = "FILE", requires = "private_key_file")]
+    pub certificate_file: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    pub private_key_file: Option<PathBuf>,
+
     /// Directory of the stored nodes, instead of the validator's own
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -108,6 +117,10 @@ impl RunArgs {
             listen: self.listen,
             rest_port: self.rest_port,
             api_port: self.api_port,
+            certificate: self
+                .certificate_file
+                .clone()
+                .zip(self.private_key_file.clone()),
             data_dir: self.data_dir.clone(),
             bond_ttl: self.bond_ttl,
         };
@@ -146,14 +159,20 @@ async fn serve(args: &RunArgs, home: &Home, logs: &LogControl) -> Result<ExitCod
         .await
         .map_err(|error| failure(&error))?;
     let addresses = validator.addresses();
+    let scheme = if config.certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     say(&format!(
-        "validator of the nodes and clients configured with http://{}\nlists for 0.11 programs at \
-         http://{}\n",
+        "validator of the nodes and clients configured with {scheme}://{}\nlists for 0.11 programs \
+         at {scheme}://{}\n",
         addresses.rest, addresses.api
     ));
     let control = validator.control();
     let reload = || {
         let changed = args.config(home)?;
+        control.reload_certificate().map_err(Failure::usage)?;
         logs.set_filter(&changed.log_filter)
             .map_err(Failure::usage)?;
         control.reload(changed.reloadable());
@@ -161,6 +180,7 @@ async fn serve(args: &RunArgs, home: &Home, logs: &LogControl) -> Result<ExitCod
             bond_ttl: config.bond_ttl,
             log_filter: config.log_filter.clone(),
             node_count_max: config.node_count_max,
+            plain_http: config.plain_http,
             ..changed
         };
         Ok(Reloaded::when_the_rest_is_same(rest == config))
@@ -179,6 +199,9 @@ fn failure(error: &ValidatorError) -> Failure {
     match error {
         ValidatorError::Bind { .. } => failure
             .advice("choose other addresses with --listen, --rest-port and --api-port")
+            .with_code(ExitCode::Usage),
+        ValidatorError::Certificate(_) => failure
+            .advice("check `certificate_file` and `private_key_file`")
             .with_code(ExitCode::Usage),
         ValidatorError::DataDirectory(_) | ValidatorError::Registry { .. } => {
             failure.advice("choose another directory with --data-dir")
@@ -253,6 +276,8 @@ mod tests {
             ["--rest-port", "65536"],
             ["--listen", "localhost"],
             ["--bond-ttl", "119s"],
+            ["--certificate-file", "cert.pem"],
+            ["--private-key-file", "key.pem"],
         ] {
             let line = ["nym-validator", "run"].into_iter().chain(flags);
             assert!(Cli::try_parse_from(line).is_err(), "{flags:?}");

@@ -42,6 +42,16 @@ pub const EXAMPLE: &str = "\
 # serve everything.
 #api_port = 8080
 
+# Certificate with its chain, and its private key, in PEM files. With them both ports serve https.
+# They are read again when they change, and on SIGHUP. Empty for plain HTTP, which whoever is on the
+# way can forge.
+#certificate_file = \"\"
+#private_key_file = \"\"
+
+# Whether plain HTTP is answered beside https, at the same ports: as long as somebody is configured
+# with it.
+#plain_http = false
+
 # Directory of the stored nodes. Without it, the validator's own below ~/.nym or NYM_HOME.
 #data_dir = \"~/.nym/validators/default/data\"
 
@@ -66,6 +76,11 @@ pub struct Config {
     /// Port where 0.11 programs look for the complete lists; 0 takes a free one. It may be the
     /// same as `rest_port`.
     pub api_port: u16,
+    /// PEM files of a certificate with its chain and of its private key, to serve https; without
+    /// them, plain HTTP.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether plain HTTP is answered beside https.
+    pub plain_http: bool,
     /// Directory of the stored nodes; made if it is not there.
     pub data_dir: PathBuf,
     /// Nodes that were silent for so long are removed.
@@ -85,6 +100,7 @@ impl Config {
         Reloadable {
             bond_ttl: self.bond_ttl,
             node_count_max: self.node_count_max,
+            plain_http: self.plain_http,
         }
     }
 
@@ -94,6 +110,8 @@ impl Config {
             listen: LISTEN_DEFAULT,
             rest_port: REST_PORT_DEFAULT,
             api_port: API_PORT_DEFAULT,
+            certificate: None,
+            plain_http: false,
             data_dir: data_dir.into(),
             bond_ttl: BOND_TTL_DEFAULT,
             log_filter: DEFAULT_FILTER.to_owned(),
@@ -110,6 +128,8 @@ pub struct Reloadable {
     pub bond_ttl: Duration,
     /// Nodes kept at most. Those that are listed stay.
     pub node_count_max: u32,
+    /// Whether plain HTTP is answered beside https. Connections that are open stay.
+    pub plain_http: bool,
 }
 
 /// What flags say; each wins over the file.
@@ -121,6 +141,8 @@ pub struct Overrides {
     pub rest_port: Option<u16>,
     /// Port where 0.11 programs look for the complete lists.
     pub api_port: Option<u16>,
+    /// PEM files of a certificate with its chain and of its private key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// Directory of the stored nodes.
     pub data_dir: Option<PathBuf>,
     /// Nodes that were silent for so long are removed.
@@ -134,6 +156,11 @@ struct Raw {
     listen: Option<IpAddr>,
     rest_port: Option<u16>,
     api_port: Option<u16>,
+    #[serde(default)]
+    certificate_file: PathBuf,
+    #[serde(default)]
+    private_key_file: PathBuf,
+    plain_http: Option<bool>,
     data_dir: Option<PathBuf>,
     bond_ttl: Option<HumanDuration>,
     node_count_max: Option<u32>,
@@ -155,12 +182,14 @@ pub fn load(files: &ProgramHome, overrides: Overrides) -> Result<Config, ConfigE
         listen,
         rest_port,
         api_port,
+        certificate,
         data_dir,
         bond_ttl,
     } = overrides;
     replace(&mut config.listen, listen);
     replace(&mut config.rest_port, rest_port);
     replace(&mut config.api_port, api_port);
+    config.certificate = certificate.or(config.certificate);
     replace(&mut config.data_dir, data_dir);
     replace(&mut config.bond_ttl, bond_ttl);
     Ok(config)
@@ -171,11 +200,23 @@ fn apply(config: &mut Config, file: Loaded<Raw>) -> Result<(), ConfigError> {
         listen,
         rest_port,
         api_port,
+        certificate_file,
+        private_key_file,
+        plain_http,
         data_dir,
         bond_ttl,
         node_count_max,
         log_filter,
     } = file.value;
+    let is_given = |path: &PathBuf| !path.as_os_str().is_empty();
+    config.certificate = match (is_given(&certificate_file), is_given(&private_key_file)) {
+        (true, true) => Some((certificate_file, private_key_file)),
+        (false, false) => None,
+        _ => {
+            let problem = "`certificate_file` and `private_key_file` need each other";
+            return Err(file.source.at_key("certificate_file", problem));
+        }
+    };
     if let Some(ttl) = bond_ttl.filter(|ttl| ttl.get() < BOND_TTL_MIN) {
         let allowed = format!("{} or more", HumanDuration(BOND_TTL_MIN));
         return Err(file.source.invalid("bond_ttl", &ttl.to_string(), &allowed));
@@ -186,6 +227,7 @@ fn apply(config: &mut Config, file: Loaded<Raw>) -> Result<(), ConfigError> {
     replace(&mut config.listen, listen);
     replace(&mut config.rest_port, rest_port);
     replace(&mut config.api_port, api_port);
+    replace(&mut config.plain_http, plain_http);
     replace(&mut config.data_dir, data_dir);
     replace(&mut config.bond_ttl, bond_ttl.map(HumanDuration::get));
     replace(&mut config.node_count_max, node_count_max);
@@ -231,7 +273,7 @@ mod tests {
             uncommented.push_str(line.trim_start_matches('#'));
             uncommented.push('\n');
         }
-        assert_eq!(uncommented.matches(" = ").count(), 7, "a key is missing");
+        assert_eq!(uncommented.matches(" = ").count(), 10, "a key is missing");
         assert_eq!(load_text(&uncommented).unwrap(), Config::new(data_dir));
     }
 
@@ -241,8 +283,12 @@ mod tests {
             (
                 "rest_prot = 1",
                 "config.toml line 1: unknown key `rest_prot`; did you mean `rest_port`? allowed \
-                 here: `listen`, `rest_port`, `api_port`, `data_dir`, `bond_ttl`, `node_count_max`, \
-                 `log_filter`",
+                 here: `listen`, `rest_port`, `api_port`, `certificate_file`, `private_key_file`, \
+                 `plain_http`, `data_dir`, `bond_ttl`, `node_count_max`, `log_filter`",
+            ),
+            (
+                "certificate_file = \"a.pem\"",
+                "config.toml line 1: `certificate_file` and `private_key_file` need each other",
             ),
             (
                 "\nbond_ttl = \"119s\"",

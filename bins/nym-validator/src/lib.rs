@@ -23,7 +23,8 @@
 //! Only without a prefix there are `GET /`, `/ready` and `/metrics`, for the operator.
 //!
 //! Refusals are `{"error":"<what is wrong>"}` with a fitting status. Two ports serve the same
-//! documents, because 0.11 programs look for the lists on a port of their own.
+//! documents, because 0.11 programs look for the lists on a port of their own. Given a certificate,
+//! both serve https, and plain HTTP only if [`Config::plain_http`] says so.
 //!
 //! # Example
 //!
@@ -78,6 +79,7 @@ use nym_daemon::home::{HomeError, create_private_dir};
 use nym_daemon::http::{HttpLimits, HttpServer};
 use nym_daemon::metrics::Metrics;
 use nym_daemon::pages::{self, Readiness};
+use nym_transport::tls::{WebCertificate, WebCertificateError, WebPort};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -120,6 +122,9 @@ pub enum ValidatorError {
         /// What the operating system answered.
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error("cannot serve https: {0}")]
+    Certificate(#[from] WebCertificateError),
     /// The data directory cannot be made.
     #[error(transparent)]
     DataDirectory(#[from] HomeError),
@@ -139,7 +144,7 @@ pub enum ValidatorError {
 /// Where a validator listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
-    /// What nodes and clients are configured with, as `http://<rest>`.
+    /// What nodes and clients are configured with, as `http://<rest>` or `https://<rest>`.
     pub rest: SocketAddr,
     /// Where 0.11 programs look for the complete lists.
     pub api: SocketAddr,
@@ -147,12 +152,27 @@ pub struct Addresses {
 
 /// A handle to a validator that is, or will be, running.
 #[derive(Debug, Clone)]
-pub struct ValidatorControl(watch::Sender<Reloadable>);
+pub struct ValidatorControl {
+    reloadable: watch::Sender<Reloadable>,
+    web_port: Option<WebPort>,
+}
 
 impl ValidatorControl {
     /// Changes what can be changed. A validator that has stopped does not mind.
     pub fn reload(&self, to: Reloadable) {
-        self.0.send_replace(to);
+        if let Some(web_port) = &self.web_port {
+            web_port.set_plain_http(to.plain_http);
+        }
+        self.reloadable.send_replace(to);
+    }
+
+    /// Reads the files of the certificate again, if there is one, for connections from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`WebCertificateError`]; the old certificate stays in use.
+    pub fn reload_certificate(&self) -> Result<(), WebCertificateError> {
+        self.web_port.as_ref().map_or(Ok(()), WebPort::reload)
     }
 }
 
@@ -167,12 +187,20 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// Binds both ports and opens the stored nodes.
+    /// Reads the certificate, if there is one, binds both ports and opens the stored nodes.
     ///
     /// # Errors
     ///
     /// [`ValidatorError`] naming the address, directory or file.
     pub async fn bind(config: Config) -> Result<Self, ValidatorError> {
+        let web_port = match &config.certificate {
+            Some((certificate, key)) => {
+                let web_port = WebPort::new(WebCertificate::load(certificate, key)?);
+                web_port.set_plain_http(config.plain_http);
+                Some(web_port)
+            }
+            None => None,
+        };
         create_private_dir(&config.data_dir)?;
         let path = config.data_dir.join(REGISTRY_FILE);
         let registry = SqliteRegistry::open(&path, config.node_count_max)
@@ -192,7 +220,10 @@ impl Validator {
             servers,
             addresses,
             store: Arc::new(Store::new(registry)),
-            control: ValidatorControl(watch::Sender::new(config.reloadable())),
+            control: ValidatorControl {
+                reloadable: watch::Sender::new(config.reloadable()),
+                web_port,
+            },
             metrics_refresh: config.metrics_refresh,
         })
     }
@@ -227,10 +258,19 @@ impl Validator {
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         for server in self.servers {
-            tasks.spawn(server.run(router.clone(), stop.clone()));
+            let (router, stop) = (router.clone(), stop.clone());
+            match self.control.web_port.clone() {
+                Some(web_port) => {
+                    let open = move |stream| web_port.open(stream);
+                    tasks.spawn(server.run_inside(open, router, stop));
+                }
+                None => {
+                    tasks.spawn(server.run(router, stop));
+                }
+            }
         }
         service.count_nodes().await;
-        let reloadable = self.control.0.subscribe();
+        let reloadable = self.control.reloadable.subscribe();
         tasks.spawn(sweep(service.clone(), reloadable.clone(), stop.clone()));
         tasks.spawn(bound_nodes(service, reloadable, stop.clone()));
         let drain = readiness

@@ -1,11 +1,13 @@
 //! The whole validator over real sockets, asked by our own client and by hand.
 
+mod https;
+
 use super::*;
 use nym_packet::keys::IdentityKeyPair;
 use nym_protocol::validator::announcement::AnnouncedNode;
 use nym_protocol::validator::registry::{Bonding, OnConflict};
 use nym_protocol::validator::{
-    Announcement, CheckedNode, Gateway, MixNode, Query, Registry as _, query,
+    Announcement, CheckedNode, Gateway, MixNode, Query, Registry as _, ValidatorUrl, query,
 };
 use nym_transport::directory::{Directory, DirectoryLimits};
 use rand::SeedableRng as _;
@@ -76,7 +78,7 @@ impl Running {
     }
 
     fn directory(&self) -> Directory {
-        let url = self.url("").parse().unwrap();
+        let url: ValidatorUrl = self.url("").parse().unwrap();
         Directory::new(vec![url], DirectoryLimits::default()).unwrap()
     }
 }

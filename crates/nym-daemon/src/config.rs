@@ -52,7 +52,7 @@ use crate::config::locate::{KeyProblem, key_of_line, line_of_key, line_of_offset
 
 pub use crate::config::commented::{Comments, commented};
 pub use crate::config::layers::{Origin, Override, from_environment, keys, variable_name};
-pub use crate::config::values::{HumanDuration, NoDuration, OneOrMany};
+pub use crate::config::values::{HumanDuration, NoDuration, OneOrMany, absolute_path};
 
 /// Mode of a configuration file: readable by all, as it holds no secret.
 const CONFIG_FILE_MODE: u32 = 0o644;

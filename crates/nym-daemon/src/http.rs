@@ -87,9 +87,28 @@ impl HttpServer {
     ///
     /// When the server itself fails; a failing connection is not an error.
     pub async fn run(self, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+        self.run_inside(|stream| stream, router, shutdown).await
+    }
+
+    /// [`run`](Self::run), inside of what `open` makes of each connection, as TLS. That must not
+    /// wait for the peer but when it is read or written; the limits hold for it as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_inside<S>(
+        self,
+        open: impl Fn(TcpStream) -> S + Send + 'static,
+        router: Router,
+        shutdown: CancellationToken,
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let stop_timeout = self.limits.stop_timeout;
         let listener = BoundedListener {
             listener: self.listener,
+            open,
             permits: Arc::new(Semaphore::new(self.limits.connections)),
             half_open: VecDeque::new(),
             limits: self.limits,
@@ -110,8 +129,10 @@ impl HttpServer {
 }
 
 /// Accepts a bounded number of connections at a time and gives each its timeouts.
-struct BoundedListener {
+struct BoundedListener<F> {
     listener: TcpListener,
+    /// What connections are read through.
+    open: F,
     permits: Arc<Semaphore>,
     /// Connections on which no answer had begun when they were last looked at, oldest first.
     half_open: VecDeque<Weak<Progress>>,
@@ -127,7 +148,7 @@ struct Progress {
     evicted: CancellationToken,
 }
 
-impl BoundedListener {
+impl<F> BoundedListener<F> {
     /// Makes the connection go that has waited longest without asking for anything, if there is
     /// one.
     fn evict(&mut self) {
@@ -142,11 +163,15 @@ impl BoundedListener {
     }
 }
 
-impl Listener for BoundedListener {
-    type Io = IdleStream;
+impl<F, S> Listener for BoundedListener<F>
+where
+    F: Fn(TcpStream) -> S + Send + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    type Io = IdleStream<S>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (IdleStream, SocketAddr) {
+    async fn accept(&mut self) -> (IdleStream<S>, SocketAddr) {
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         if self.permits.available_permits() == 0 {
             self.evict();
@@ -162,7 +187,7 @@ impl Listener for BoundedListener {
         });
         self.half_open.push_back(Arc::downgrade(&progress));
         let stream = IdleStream {
-            stream,
+            stream: (self.open)(stream),
             deadline: Box::pin(sleep(self.limits.request_timeout)),
             evicted: Box::pin(progress.evicted.clone().cancelled_owned()),
             progress,
@@ -180,8 +205,8 @@ impl Listener for BoundedListener {
 /// A connection that fails with [`io::ErrorKind::TimedOut`] when no answer begins in time, when
 /// nothing moves for too long after that, or when it has to make room before it has asked for
 /// anything.
-struct IdleStream {
-    stream: TcpStream,
+struct IdleStream<S> {
+    stream: S,
     deadline: Pin<Box<Sleep>>,
     evicted: Pin<Box<WaitForCancellationFutureOwned>>,
     progress: Arc<Progress>,
@@ -189,7 +214,7 @@ struct IdleStream {
     _permit: OwnedSemaphorePermit,
 }
 
-impl IdleStream {
+impl<S> IdleStream<S> {
     /// Passes on what an operation gave. One that moved bytes puts the deadline off once something
     /// was answered; one that is stuck fails at the deadline.
     fn watch<T>(
@@ -213,7 +238,7 @@ impl IdleStream {
     }
 }
 
-impl AsyncRead for IdleStream {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -224,7 +249,7 @@ impl AsyncRead for IdleStream {
     }
 }
 
-impl AsyncWrite for IdleStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -356,6 +381,19 @@ mod tests {
             assert_ne!(len, 0, "closed after {answer}");
             answer.push_str(std::str::from_utf8(&part[..len]).unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_is_served_inside_of_what_connections_become() {
+        let any_port = "127.0.0.1:0".parse().unwrap();
+        let server = HttpServer::bind(any_port, HttpLimits::default())
+            .await
+            .unwrap();
+        let address = server.address();
+        let mut tasks = JoinSet::new();
+        let open = |stream| tokio::io::BufReader::with_capacity(1, stream);
+        tasks.spawn(server.run_inside(open, here(), CancellationToken::new()));
+        ask(&mut TcpStream::connect(address).await.unwrap()).await;
     }
 
     #[tokio::test]

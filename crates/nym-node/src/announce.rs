@@ -134,6 +134,7 @@ mod tests {
     use axum::http::StatusCode;
     use axum::routing::post;
     use nym_daemon::http::{HttpLimits, HttpServer};
+    use nym_protocol::validator::ValidatorUrl;
     use nym_protocol::validator::bond::Gateway;
     use nym_transport::directory::DirectoryLimits;
     use rand_chacha::ChaCha20Rng;
@@ -181,7 +182,7 @@ mod tests {
         let server = HttpServer::bind(any_port, HttpLimits::default())
             .await
             .unwrap();
-        let validator = format!("http://{}", server.address()).parse().unwrap();
+        let validator: ValidatorUrl = format!("http://{}", server.address()).parse().unwrap();
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let router = Router::new().fallback(take);

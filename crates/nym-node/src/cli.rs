@@ -1,8 +1,10 @@
 //! What the command lines of a mix node and a gateway have in common.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::Args;
+use nym_daemon::config::absolute_path;
 use nym_daemon::exit::Failure;
 use nym_daemon::home::{Home, Id, Kind, ProgramHome};
 
@@ -62,6 +64,10 @@ pub struct NodeOverrides {
     /// Validators that the node announces itself to [default: http://127.0.0.1:1317]
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub validators: Option<Vec<String>>,
+
+    /// Certificates (PEM) of who may vouch for https validators [default: the system's]
+    #[arg(long, value_name = "FILE", value_parser = absolute_path)]
+    pub validator_ca: Option<PathBuf>,
 
     /// Contract that validators are asked about [default: nym-mixnet]
     #[arg(long, value_name = "ADDRESS")]

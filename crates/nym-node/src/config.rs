@@ -1,12 +1,13 @@
 //! What the configuration files of a mix node and a gateway have in common.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use nym_daemon::config::{ConfigError, OneOrMany, Source};
 use nym_protocol::PROTOCOL_VERSION;
-use nym_protocol::validator::ValidatorUrl;
 use nym_protocol::validator::version::is_compatible;
+use nym_transport::directory::Validators;
 
 /// Where packets are taken unless told otherwise.
 pub const MIX_PORT_DEFAULT: u16 = 1789;
@@ -56,7 +57,7 @@ pub fn check_version(source: &Source, key: &str, version: &str) -> Result<(), Co
     Err(source.invalid(key, version, &allowed))
 }
 
-/// Checks the validators that a file names at `key`.
+/// Checks the validators that a file names at `key`, and takes over who may vouch for them.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] naming the line, for the first that is no URL of a validator.
@@ -64,11 +65,13 @@ pub fn check_validators(
     source: &Source,
     key: &str,
     urls: &OneOrMany,
-) -> Result<Vec<ValidatorUrl>, ConfigError> {
+    ca_file: &Path,
+) -> Result<Validators, ConfigError> {
     let check = |url: &String| {
         url.trim()
             .parse()
             .map_err(|error| source.at_key(key, format!("`{key}`: {error}")))
     };
-    urls.0.iter().map(check).collect()
+    let urls = urls.0.iter().map(check).collect::<Result<_, _>>()?;
+    Ok(Validators::new(urls, ca_file))
 }

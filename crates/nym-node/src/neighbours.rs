@@ -82,6 +82,7 @@ mod tests {
     use axum::Router;
     use nym_daemon::http::{HttpLimits, HttpServer};
     use nym_packet::keys::IdentityKeyPair;
+    use nym_protocol::validator::ValidatorUrl;
     use nym_transport::directory::DirectoryLimits;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
@@ -144,7 +145,7 @@ mod tests {
             lists,
             asked,
         } = validator().await;
-        let urls = vec![format!("http://{address}").parse().unwrap()];
+        let urls: Vec<ValidatorUrl> = vec![format!("http://{address}").parse().unwrap()];
         let directory = Directory::new(urls, DirectoryLimits::default()).unwrap();
         let (peers, shutdown) = (Peers::default(), CancellationToken::new());
         let neighbours = Neighbours::new(directory, peers.clone());

@@ -20,15 +20,14 @@ use std::time::Duration;
 use axum::Router;
 use nym_daemon::clock::Clock;
 use nym_daemon::entropy;
-use nym_daemon::exit::Failure;
+use nym_daemon::exit::{ExitCode, Failure};
 use nym_daemon::http::{HttpLimits, HttpServer};
 use nym_daemon::keys::KeyFileError;
 use nym_daemon::metrics::{Component, Metrics};
 use nym_packet::keys::{IdentityKeyPair, IdentityPublicKey, PrivateKey, PublicKey};
-use nym_protocol::validator::ValidatorUrl;
 use nym_protocol::validator::announcement::AnnouncedNode;
 use nym_transport::connections::Connections;
-use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits};
+use nym_transport::directory::{Directory, DirectoryError, DirectoryLimits, Validators};
 use nym_transport::frames::ReadTimeouts;
 use nym_transport::listener::{Listener, ListenerLimits};
 use tokio_util::sync::CancellationToken;
@@ -97,6 +96,7 @@ impl NodeError {
                 "announce another host or port, or wait until the validator has forgotten the other",
             ),
             Self::Bind { .. } => failure.advice(format!("choose others with {flags}")),
+            Self::Directory(error) => failure.advise(error.advice()).with_code(ExitCode::Usage),
             Self::Keys(error) => failure.advise(error.advice()),
             Self::ReplayJournal(error) => failure.advice(error.advice()),
             _ => failure,
@@ -119,8 +119,8 @@ pub struct NodePlaces<'a> {
     pub pages: Option<SocketAddr>,
     /// How much the replay filter remembers.
     pub replay: ReplayLimits,
-    /// Whom to announce the node to; nobody, if it is empty.
-    pub validators: &'a [ValidatorUrl],
+    /// Whom to announce the node to; nobody, if there is none.
+    pub validators: &'a Validators,
 }
 
 /// A node whose ports are bound and which has not begun to work.
@@ -143,9 +143,11 @@ impl Node {
     /// [`NodeError::ReplayJournal`].
     pub async fn bind(places: NodePlaces<'_>) -> Result<Self, NodeError> {
         let keys = NodeKeys::load_or_create(places.keys, &mut entropy())?;
-        let directory = match places.validators {
-            [] => None,
-            urls => Some(Directory::new(urls.to_vec(), DirectoryLimits::default())?),
+        let directory = if places.validators.urls.is_empty() {
+            None
+        } else {
+            let validators = places.validators.clone();
+            Some(Directory::new(validators, DirectoryLimits::default())?)
         };
         let listener = listen(places.mix, places.links).await?;
         let pages = match places.pages {

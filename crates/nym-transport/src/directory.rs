@@ -8,8 +8,15 @@
 //! The two complete lists are looked for at the port that the configured URL names (our
 //! validators serve everything there) and then at port 8080 of the same host, where the 0.11
 //! network has them.
+//!
+//! A validator with an https URL is asked inside TLS 1.3 and nothing else, and has to prove that it
+//! is the host of that name, by a certificate of somebody whom the operating system trusts or of the
+//! operator's own authority ([`Validators::ca_file`]). What a validator with an http URL says can be
+//! changed on the way; a [`Directory`] warns of that when it is made, unless the validator is on this
+//! machine. No answer leads from one to the other.
 
 mod request;
+mod validators;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,9 +32,11 @@ use rand::Rng;
 use rand::seq::SliceRandom as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::directory::request::HttpClient;
+use crate::directory::request::{HttpClient, no_list};
+use crate::tls::PemFileError;
 
 pub use crate::directory::request::{RequestFailure, RequestProblem};
+pub use crate::directory::validators::{CA_FILE_COMMENT, CA_FILE_KEY, Validators};
 
 /// Names resolved at the same time.
 const LOOKUP_COUNT: usize = 16;
@@ -63,20 +72,14 @@ impl Default for DirectoryLimits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
+    /// The file of authorities is not what it should be.
+    #[error("`{key}`: {0}", key = CA_FILE_KEY)]
+    CaFile(#[from] PemFileError),
     /// The HTTP client could not be set up.
     #[error("cannot set up HTTP: {problem}")]
     Client {
         /// What is wrong.
         problem: String,
-    },
-    /// A validator is to be asked by https, which is not spoken here. Nobody is asked then: to leave
-    /// such a one out would leave the choice to those that are not protected.
-    #[error(
-        "{url} cannot be asked: https is not supported, name the http address of a tunnel to it"
-    )]
-    Https {
-        /// The validator's.
-        url: String,
     },
     /// Every configured validator failed.
     #[error("no validator gave a usable answer: {}", join(failures))]
@@ -84,9 +87,39 @@ pub enum DirectoryError {
         /// What happened to each request.
         failures: Vec<RequestFailure>,
     },
+    /// A validator is to be asked by https, and there is nobody whose word is taken for it.
+    #[error("the operating system trusts nobody to vouch for an https validator: {problem}")]
+    NoSystemAuthorities {
+        /// What is wrong.
+        problem: String,
+    },
     /// The configuration names no validator.
     #[error("no validator is configured")]
     NoValidators,
+}
+
+impl DirectoryError {
+    /// Whether what is configured is wrong, so that nobody was asked.
+    #[must_use]
+    pub const fn is_of_configuration(&self) -> bool {
+        !matches!(self, Self::NoAnswer { .. })
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub const fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::CaFile(_) => Some(
+                "name a PEM file with the certificate of the validators' authority, or none to trust \
+                 whom the operating system trusts",
+            ),
+            Self::NoSystemAuthorities { .. } => Some(
+                "install the certificates of the operating system (package `ca-certificates`), or name \
+                 a file with those of the validators' authority in `validator_ca_file`",
+            ),
+            Self::Client { .. } | Self::NoAnswer { .. } | Self::NoValidators => None,
+        }
+    }
 }
 
 fn join(failures: &[RequestFailure]) -> String {
@@ -113,7 +146,7 @@ pub struct AnnounceOutcome {
     pub failures: Vec<RequestFailure>,
 }
 
-/// The configured validators.
+/// The way to the configured validators.
 #[derive(Debug, Clone)]
 pub struct Directory {
     http: HttpClient,
@@ -122,28 +155,28 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// A directory that asks these validators.
+    /// A directory that asks these validators. It warns of those whose answers can be forged.
     ///
     /// # Errors
     ///
-    /// * [`DirectoryError::Https`] when one is an https URL
-    /// * [`DirectoryError::NoValidators`] when the list is empty
+    /// * [`DirectoryError::NoValidators`] when there is none
+    /// * [`DirectoryError::CaFile`] when the file of authorities is missing or holds none
+    /// * [`DirectoryError::NoSystemAuthorities`] when a validator is to be asked by https without
+    ///   such a file, and the operating system trusts nobody
     /// * [`DirectoryError::Client`] when the HTTP client cannot be set up
     pub fn new(
-        validators: Vec<ValidatorUrl>,
+        validators: impl Into<Validators>,
         limits: DirectoryLimits,
     ) -> Result<Self, DirectoryError> {
-        if validators.is_empty() {
+        let validators = validators.into();
+        if validators.urls.is_empty() {
             return Err(DirectoryError::NoValidators);
         }
-        if let Some(url) = validators.iter().find(|url| url.is_https()) {
-            let url = url.to_string();
-            return Err(DirectoryError::Https { url });
-        }
-        let http = HttpClient::new(limits)?;
+        let http = HttpClient::new(validators.authorities()?, limits)?;
+        validators.warn_of_forgeable();
         Ok(Self {
             http,
-            validators,
+            validators: validators.urls,
             limits,
         })
     }
@@ -331,7 +364,8 @@ impl Directory {
     ) -> Result<BondList<B>, RequestFailure> {
         let url = place.cached_list(list);
         let body = self.http.get(&url).await?;
-        let list = BondList::parse(&body).map_err(|error| RequestFailure::new(&url, error))?;
+        let list = BondList::parse(&body)
+            .map_err(|error| RequestFailure::new(&url, no_list(&body, error)))?;
         log_rejected(&url, &list);
         Ok(list)
     }

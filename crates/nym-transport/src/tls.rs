@@ -18,23 +18,28 @@
 //! * [`Acceptor`] makes links of accepted connections, [`NodeDialer`] and [`encrypt`] of dialled
 //!   ones.
 //! * [`Handshakes`] counts what became of them, [`LinkRefusal`] says why there is no link.
-//! * [`WebCertificate`] is for browsers, which know neither raw keys nor the topology.
+//! * [`WebCertificate`] is for browsers, which know neither raw keys nor the topology, and for
+//!   those who ask a validator, which is in no topology: it serves https at a [`WebPort`].
 
 mod accept;
 mod config;
 mod dial;
 mod handshakes;
 mod identity;
+pub(crate) mod pem_file;
 mod verify;
 mod web_certificate;
+mod web_port;
 
 pub use self::accept::{Acceptor, HANDSHAKE_TIMEOUT, LinkPolicy};
 pub use self::config::GROUP;
 pub use self::dial::{NodeDialer, encrypt};
 pub use self::handshakes::{Handshakes, LinkRefusal, Side};
 pub use self::identity::TlsIdentity;
+pub use self::pem_file::PemFileError;
 pub use self::verify::Expected;
 pub use self::web_certificate::{WebCertificate, WebCertificateError};
+pub use self::web_port::{WebPort, WebStream};
 
 /// Bytes read from a link between nodes at a time: two records of the longest kind. The TLS
 /// library would ask for 4 KiB at a time.

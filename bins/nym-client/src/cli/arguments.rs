@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueHint};
-use nym_daemon::config::HumanDuration;
+use nym_daemon::config::{HumanDuration, absolute_path};
 use nym_daemon::home::Id;
 use nym_packet::address::Recipient;
 use nym_packet::keys::IdentityPublicKey;
@@ -70,6 +70,10 @@ pub struct CommonArgs {
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_hint = ValueHint::Url)]
     pub validators: Option<Vec<String>>,
 
+    /// Certificates (PEM) of who may vouch for https validators [default: the system's]
+    #[arg(long, value_name = "FILE", value_parser = absolute_path, value_hint = ValueHint::FilePath)]
+    pub validator_ca: Option<PathBuf>,
+
     /// Contract that validators are asked about [default: nym-mixnet]
     #[arg(long, value_name = "ADDRESS")]
     pub mixnet_contract: Option<String>,
@@ -99,6 +103,7 @@ impl CommonArgs {
         Overrides {
             gateway: None,
             validators: self.validators.clone(),
+            validator_ca: self.validator_ca.clone(),
             mixnet_contract: self.mixnet_contract.clone(),
             legacy_peers: self.legacy_peers.map(|switch| switch.to_string()),
             port: self.port,
@@ -248,6 +253,11 @@ pub struct NetworkArgs {
     /// Ask these validators [default: http://127.0.0.1:1317]
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_hint = ValueHint::Url)]
     pub validators: Option<Vec<String>>,
+
+    /// Certificates (PEM) of who may vouch for https validators [default: the client's, or the
+    /// system's]
+    #[arg(long, value_name = "FILE", value_parser = absolute_path, value_hint = ValueHint::FilePath)]
+    pub validator_ca: Option<PathBuf>,
 
     /// Print it as JSON
     #[arg(long)]

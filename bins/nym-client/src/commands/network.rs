@@ -1,16 +1,18 @@
 //! `nym-client gateways` and `nym-client topology`: what the validators tell.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use nym_daemon::entropy;
 use nym_daemon::exit::{ExitCode, Failure, print_text};
 use nym_daemon::home::Home;
 use nym_protocol::validator::Topology;
+use nym_transport::directory::{Directory, DirectoryLimits, Validators};
 use serde::Serialize;
 
 use super::{JSON_VERSION, config_file, environment, print_json, waiting_for};
 use crate::cli::{GatewaysArgs, NetworkArgs, TopologyArgs};
-use crate::config::{Overrides, VALIDATOR_DEFAULT, load_layered, parse_validators};
+use crate::config::{Overrides, VALIDATOR_DEFAULT, load_layered, parse_validators, validators};
 use crate::error::ClientError;
 use crate::init::fetch_topology;
 use crate::latency::{Measured, measure};
@@ -121,16 +123,26 @@ fn mixnode(node: &nym_protocol::validator::topology::MixnodeDescriptor) -> NodeL
 
 /// What the validators of the client, those of the flag, or the one on this machine tell.
 async fn fetch(args: &NetworkArgs, home: &Home) -> Result<Topology, Failure> {
-    let urls = match (&args.id, &args.validators) {
-        (Some(id), _) => {
+    let validators = match &args.id {
+        Some(id) => {
             let file = config_file(home, id)?;
-            let loaded = load_layered(&file, environment(), &Overrides::default())
-                .map_err(ClientError::from)?;
-            loaded.value.client.validator_rest_urls.0
+            let overrides = Overrides {
+                validator_ca: args.validator_ca.clone(),
+                ..Overrides::default()
+            };
+            let loaded =
+                load_layered(&file, environment(), &overrides).map_err(ClientError::from)?;
+            validators(&loaded.value, &loaded.source).map_err(ClientError::from)?
         }
-        (None, Some(urls)) => urls.clone(),
-        (None, None) => vec![VALIDATOR_DEFAULT.to_owned()],
+        None => {
+            let default = || vec![VALIDATOR_DEFAULT.to_owned()];
+            let urls = args.validators.clone().unwrap_or_else(default);
+            let urls = parse_validators(&urls).map_err(Failure::usage)?;
+            let ca_file = args.validator_ca.as_deref();
+            Validators::new(urls, ca_file.unwrap_or_else(|| Path::new("")))
+        }
     };
-    let validators = parse_validators(&urls).map_err(Failure::usage)?;
-    Ok(fetch_topology(validators, &mut entropy()).await?)
+    let directory =
+        Directory::new(validators, DirectoryLimits::default()).map_err(ClientError::from)?;
+    Ok(fetch_topology(&directory, &mut entropy()).await?)
 }

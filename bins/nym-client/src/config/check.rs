@@ -9,6 +9,7 @@ use nym_protocol::PROTOCOL_VERSION;
 use nym_protocol::app::DialectChoice;
 use nym_protocol::validator::ValidatorUrl;
 use nym_protocol::validator::version::is_compatible;
+use nym_transport::directory::Validators;
 
 use super::file::{FileConfig, NO_SOCKET, WEB_SOCKET};
 use super::{AppToken, AppsConfig, ClientConfig, PushMode};
@@ -47,9 +48,7 @@ impl ClientConfig {
             );
             return Err(source.invalid("client.version", &client.version, &allowed));
         }
-        let urls = &client.validator_rest_urls.0;
-        let validators = parse_validators(urls)
-            .map_err(|problem| source.at_key("client.validator_rest_urls", problem))?;
+        let validators = validators(&file, &source)?;
         let gateway = client.gateway_id.parse().map_err(|_| {
             let allowed = "the base58 identity of a gateway; `nym-client init` chooses one";
             source.invalid("client.gateway_id", &quoted(&client.gateway_id), allowed)
@@ -89,6 +88,18 @@ impl ClientConfig {
             journeys: None,
         })
     }
+}
+
+/// Whom the file names as validators.
+///
+/// # Errors
+///
+/// [`ConfigError::Invalid`] when a URL is none, or there is none.
+pub fn validators(file: &FileConfig, source: &Source) -> Result<Validators, ConfigError> {
+    let client = &file.client;
+    let urls = parse_validators(&client.validator_rest_urls.0)
+        .map_err(|problem| source.at_key("client.validator_rest_urls", problem))?;
+    Ok(Validators::new(urls, Path::new(&client.validator_ca_file)))
 }
 
 /// Reads the URLs of validators, of which there must be one at least.

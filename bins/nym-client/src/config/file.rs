@@ -2,7 +2,7 @@
 //!
 //! The sections `client`, `socket`, `logging` and `debug` hold the keys that 0.11 programs know,
 //! so such a file is read as it is. Keys of our own stand in `apps`, `limits`, `store` and `links`,
-//! which those programs pass over.
+//! which those programs pass over, as they do with the one in `client`.
 
 use std::fmt;
 use std::path::Path;
@@ -65,6 +65,8 @@ pub(crate) struct ClientSection {
     pub(crate) id: String,
     #[serde(default = "validators", alias = "validator_rest_url")]
     pub(crate) validator_rest_urls: OneOrMany,
+    #[serde(default)]
+    pub(crate) validator_ca_file: String,
     #[serde(default = "mixnet_contract_address")]
     pub(crate) mixnet_contract_address: String,
     #[serde(default)]
@@ -260,6 +262,7 @@ impl FileConfig {
                 version: version(),
                 id: id.to_owned(),
                 validator_rest_urls: validators(),
+                validator_ca_file: String::new(),
                 mixnet_contract_address: mixnet_contract_address(),
                 vpn_mode: false,
                 private_identity_key_file: text(&key_files.private_identity),

@@ -1,6 +1,6 @@
 //! What wins over the file: the environment, and over that the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nym_daemon::config::{self, ConfigError, Loaded, Override};
 use nym_packet::keys::IdentityPublicKey;
@@ -17,6 +17,8 @@ pub struct Overrides {
     pub gateway: Option<IdentityPublicKey>,
     /// Other validators.
     pub validators: Option<Vec<String>>,
+    /// Others who may vouch for validators.
+    pub validator_ca: Option<PathBuf>,
     /// Another contract.
     pub mixnet_contract: Option<String>,
     /// Another port for apps.
@@ -35,11 +37,14 @@ impl Overrides {
     pub fn layer(&self) -> Vec<Override> {
         let gateway = self.gateway.map(|gateway| gateway.to_string());
         let validators = self.validators.clone();
+        let validator_ca = self.validator_ca.as_ref();
+        let validator_ca = validator_ca.map(|file| file.display().to_string());
         let contract = self.mixnet_contract.clone();
         let legacy_peers = self.legacy_peers.clone();
         [
             gateway.map(|it| Override::flag("--gateway", "client.gateway_id", it)),
             validators.map(|it| Override::flag("--validators", "client.validator_rest_urls", it)),
+            validator_ca.map(|it| Override::flag("--validator-ca", "client.validator_ca_file", it)),
             contract.map(|it| {
                 Override::flag("--mixnet-contract", "client.mixnet_contract_address", it)
             }),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use nym_transport::directory::{CA_FILE_COMMENT, CA_FILE_KEY};
+
 use super::file::FileConfig;
 
 /// The text of a configuration file, a comment above every key.
@@ -66,6 +68,7 @@ const CLIENT: Keys = &[
         "validator_rest_urls",
         "Who tells the topology of the network; all are tried.",
     ),
+    (CA_FILE_KEY, CA_FILE_COMMENT),
     (
         "mixnet_contract_address",
         "The contract that validators are asked about.",

@@ -63,7 +63,7 @@ fn a_file_of_a_0_11_client_is_read() {
     assert_eq!(config.apps, None);
     assert_eq!(config.engine.average_packet_delay.as_millis(), 100);
     assert_eq!(config.engine.ack_wait_multiplier, 1.5);
-    assert_eq!(config.validators.len(), 1);
+    assert_eq!(config.validators.urls.len(), 1);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     let apps = config.apps.unwrap();
     assert_eq!(apps.port, 2000);
     assert!(apps.token.unwrap().is("s3cret"));
-    assert_eq!(config.validators[1].to_string(), "http://c:2/");
+    assert_eq!(config.validators.urls[1].to_string(), "http://c:2/");
     assert_eq!(config.engine.average_packet_delay.as_millis(), 7);
     assert!(config.engine.vpn_mode);
 
@@ -184,7 +184,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     };
     let config = layered(&variables, &flags).unwrap();
     assert!(config.apps.is_none());
-    assert_eq!(config.validators.len(), 1);
+    assert_eq!(config.validators.urls.len(), 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use nym_daemon::entropy;
 use nym_packet::keys::IdentityKeyPair;
+use nym_protocol::validator::ValidatorUrl;
 use nym_transport::directory::DirectoryLimits;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -79,7 +80,7 @@ impl Fixture {
         own_gateway: IdentityPublicKey,
         tasks: JoinSet<()>,
     ) -> Self {
-        let urls = validators
+        let urls: Vec<ValidatorUrl> = validators
             .iter()
             .map(|it| it.url.parse().unwrap())
             .collect();

@@ -2,7 +2,7 @@
 //!
 //! The sections `gateway`, `clients_endpoint` and `debug` hold the keys that 0.11 gateways know,
 //! so such a file is read as it is. Keys of our own stand in `limits`, `links` and `web`, apart from
-//! two in `gateway` that have defaults.
+//! three in `gateway` that have defaults.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -23,6 +23,7 @@ use nym_node::replay::ReplayLimits;
 use nym_protocol::gateway::SessionLimits;
 use nym_protocol::gateway::gateway_session::{HANDSHAKE_TIMEOUT, LOGIN_TIMEOUT};
 use nym_transport::connections::{AddressPolicy, ConnectionsConfig};
+use nym_transport::directory::{CA_FILE_COMMENT, CA_FILE_KEY};
 use nym_transport::listener::ListenerLimits;
 use nym_transport::websocket::WebSocketLimits;
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,8 @@ pub struct GatewaySection {
     pub public_sphinx_key_file: PathBuf,
     #[serde(default = "node::validators", alias = "validator_rest_url")]
     pub validator_rest_urls: OneOrMany,
+    #[serde(default)]
+    pub validator_ca_file: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixnet_contract_address: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -306,6 +309,7 @@ impl FileConfig {
                 private_sphinx_key_file: keys.private_sphinx,
                 public_sphinx_key_file: keys.public_sphinx,
                 validator_rest_urls: node::validators(),
+                validator_ca_file: PathBuf::new(),
                 mixnet_contract_address: None,
                 nym_root_directory: None,
             },
@@ -341,6 +345,7 @@ impl FileConfig {
             let named = urls.iter().filter(|url| !url.is_empty());
             gateway.validator_rest_urls.0 = named.cloned().collect();
         }
+        set(&mut gateway.validator_ca_file, node.validator_ca.as_ref());
         if let host @ Some(_) = &node.announce_host {
             gateway.announce_address.clone_from(host);
         }
@@ -405,6 +410,7 @@ const COMMENTS: Comments = &[
         "validator_rest_urls",
         "Validators that the gateway announces itself to; none if empty.",
     ),
+    (CA_FILE_KEY, CA_FILE_COMMENT),
     (
         "mixnet_contract_address",
         "Contract of the network; not used.",
@@ -549,7 +555,12 @@ impl Config {
         } = file;
         node::check_version(&source, "gateway.version", &gateway.version)?;
         let urls_key = "gateway.validator_rest_urls";
-        let validators = node::check_validators(&source, urls_key, &gateway.validator_rest_urls)?;
+        let validators = node::check_validators(
+            &source,
+            urls_key,
+            &gateway.validator_rest_urls,
+            &gateway.validator_ca_file,
+        )?;
         if limits.silent_after.get() <= limits.ping_after.get() {
             let allowed = "longer than `limits.ping_after`";
             let silent_after = limits.silent_after.to_string();
@@ -672,6 +683,7 @@ fn http_address(text: &str, source: &Source) -> Result<Option<SocketAddr>, Confi
 mod tests {
     use nym_daemon::config;
     use nym_node::config::{MIX_PORT_DEFAULT, VALIDATOR_DEFAULT};
+    use nym_transport::directory::Validators;
 
     use super::*;
 
@@ -747,7 +759,7 @@ mod tests {
         "#;
         let config = load(text).unwrap();
         assert_eq!(config.announce_host, "gw.example");
-        assert_eq!(config.validators.len(), 2);
+        assert_eq!(config.validators.urls.len(), 2);
     }
 
     #[test]
@@ -792,6 +804,7 @@ mod tests {
             node: NodeOverrides {
                 announce_host: Some("gw.example".into()),
                 validators: Some(vec![String::new()]),
+                validator_ca: Some("ca.pem".into()),
                 ..NodeOverrides::default()
             },
             clients_port: Some(1),
@@ -804,7 +817,8 @@ mod tests {
             (config.announce_host.as_str(), config.clients_port),
             ("gw.example", 1)
         );
-        assert_eq!((config.http_address, config.validators), (None, Vec::new()));
+        let nobody = Validators::new(Vec::new(), Path::new("ca.pem"));
+        assert_eq!((config.http_address, config.validators), (None, nobody));
         assert_eq!(config.mix_port, MIX_PORT_DEFAULT);
     }
 }

@@ -555,7 +555,7 @@ async fn g13_next_hop_that_is_in_no_topology_is_not_dialled() {
 async fn g15_gateway_starts_without_its_validator() {
     // Nobody listens there, nor on the second port that is tried.
     let nowhere = |config: &mut Config| {
-        config.validators = vec!["http://127.0.0.9:1".parse().unwrap()];
+        config.validators.urls = vec!["http://127.0.0.9:1".parse().unwrap()];
     };
     let gateway = Running::start_with(nowhere).await;
     Client::new().log_in(&gateway.contact).await.unwrap();

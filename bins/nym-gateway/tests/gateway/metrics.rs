@@ -285,7 +285,7 @@ async fn announcement_that_a_validator_took_is_shown() {
     };
     let validator = Validator::bind(config).await.unwrap();
     let url = format!("http://{}", validator.addresses().rest);
-    let announced = |config: &mut Config| config.validators = vec![url.parse().unwrap()];
+    let announced = |config: &mut Config| config.validators.urls = vec![url.parse().unwrap()];
     let gateway = Running::start_with(announced).await;
     assert_eq!(gateway.metric("nym_node_announced").await, 0);
     let shutdown = CancellationToken::new();

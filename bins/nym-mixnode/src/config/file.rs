@@ -76,6 +76,8 @@ pub struct MixnodeSection {
     pub public_sphinx_key_file: PathBuf,
     #[serde(default = "node::validators", alias = "validator_rest_url")]
     pub validator_rest_urls: OneOrMany,
+    #[serde(default)]
+    pub validator_ca_file: PathBuf,
     #[serde(default = "mixnet_contract_address")]
     pub mixnet_contract_address: String,
     #[serde(default)]
@@ -223,6 +225,7 @@ impl FileConfig {
                 private_sphinx_key_file: keys.private_sphinx,
                 public_sphinx_key_file: keys.public_sphinx,
                 validator_rest_urls: node::validators(),
+                validator_ca_file: PathBuf::new(),
                 mixnet_contract_address: mixnet_contract_address(),
                 nym_root_directory: root.to_owned(),
             },
@@ -254,6 +257,9 @@ impl FileConfig {
         }
         if let Some(validators) = &given.validators {
             node.validator_rest_urls = OneOrMany(validators.clone());
+        }
+        if let Some(ca_file) = &given.validator_ca {
+            node.validator_ca_file.clone_from(ca_file);
         }
         if let Some(contract) = &given.mixnet_contract {
             node.mixnet_contract_address.clone_from(contract);
@@ -310,8 +316,13 @@ impl Config {
             source.invalid("mixnode.listening_address", &found, "an IP address")
         })?;
         let urls_key = "mixnode.validator_rest_urls";
-        let validators = node::check_validators(&source, urls_key, &node.validator_rest_urls)?;
-        if validators.is_empty() {
+        let validators = node::check_validators(
+            &source,
+            urls_key,
+            &node.validator_rest_urls,
+            &node.validator_ca_file,
+        )?;
+        if validators.urls.is_empty() {
             return Err(source.at_key(urls_key, format!("`{urls_key}` names no validator")));
         }
         check_positive(&file, &source)?;

@@ -3,6 +3,7 @@
 use nym_daemon::config::{Comments, ConfigError, commented};
 use nym_daemon::logging::LoggingSection;
 use nym_node::links::LinksSection;
+use nym_transport::directory::{CA_FILE_COMMENT, CA_FILE_KEY};
 
 use super::file::FileConfig;
 
@@ -50,6 +51,7 @@ const COMMENTS: Comments = &[
         "validator_rest_urls",
         "Validators that the node announces itself to.",
     ),
+    (CA_FILE_KEY, CA_FILE_COMMENT),
     (
         "mixnet_contract_address",
         "Contract that validators are asked about.",

@@ -1,6 +1,8 @@
 //! Kinds of values that many configuration files share.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -153,6 +155,19 @@ impl<'de> Visitor<'de> for TextsVisitor {
     }
 }
 
+/// A file that a flag names, as it is to be written into a configuration file, which is read from
+/// elsewhere, too: absolute. An empty text stays, as it names none.
+///
+/// # Errors
+///
+/// When there is no current directory.
+pub fn absolute_path(text: &str) -> io::Result<PathBuf> {
+    if text.is_empty() {
+        return Ok(PathBuf::new());
+    }
+    std::path::absolute(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,5 +248,13 @@ mod tests {
         fn any_text_gives_a_duration_or_an_error(text in ".{0,40}") {
             let _ = text.parse::<HumanDuration>();
         }
+    }
+
+    #[test]
+    fn a_file_of_a_flag_is_found_from_everywhere() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute_path("ca.pem").unwrap(), here.join("ca.pem"));
+        assert_eq!(absolute_path("/ca.pem").unwrap(), PathBuf::from("/ca.pem"));
+        assert_eq!(absolute_path("").unwrap(), PathBuf::new());
     }
 }

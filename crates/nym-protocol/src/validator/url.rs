@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
-use url::Url;
+use url::{Host, Url};
 
 use super::query::Query;
 
@@ -49,6 +49,19 @@ impl ValidatorUrl {
         self.rest.scheme() == "https"
     }
 
+    /// Whether somebody on the way can change what it says: it is asked by plain HTTP, and is not on
+    /// this machine.
+    #[must_use]
+    pub fn is_forgeable(&self) -> bool {
+        let is_here = match self.rest.host() {
+            Some(Host::Domain(name)) => is_localhost(name),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+            None => false,
+        };
+        !self.is_https() && !is_here
+    }
+
     /// The URL of a contract query.
     #[must_use]
     pub fn contract_query(&self, contract: &str, query: &Query) -> String {
@@ -79,6 +92,12 @@ impl ValidatorUrl {
             .expect("the scheme was checked to be one that has ports");
         base
     }
+}
+
+/// `localhost` and the names below it, which always mean this machine (RFC 6761, section 6.3).
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 impl FromStr for ValidatorUrl {
@@ -158,6 +177,30 @@ mod tests {
             url("http://host:1317").announce(),
             "http://host:1317//v1/announce"
         );
+    }
+
+    #[test]
+    fn what_plain_http_says_can_be_forged_unless_it_comes_from_this_machine() {
+        for base in [
+            "http://host:1317",
+            "http://10.0.0.1",
+            "http://[2001:db8::1]",
+            "http://localhost.example",
+            "http://notlocalhost",
+        ] {
+            assert!(url(base).is_forgeable(), "{base}");
+        }
+        for base in [
+            "https://host",
+            "http://localhost:1317",
+            "http://LOCALHOST.",
+            "http://validator.localhost",
+            "http://127.9.9.9",
+            "http://[::1]:1317",
+            "http://[::ffff:127.0.0.1]",
+        ] {
+            assert!(!url(base).is_forgeable(), "{base}");
+        }
     }
 
     #[test]

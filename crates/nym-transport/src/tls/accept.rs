@@ -21,7 +21,7 @@ use crate::tls::web_certificate::WebCertificate;
 use crate::tls::{LINK_BUFFER, NO_BUFFER, WRITE_BUFFER};
 
 /// The first byte of TLS: a handshake record.
-const TLS: u8 = 0x16;
+pub(super) const TLS: u8 = 0x16;
 
 /// The first byte of a plain link between nodes: the size code of a frame.
 const FRAME: std::ops::RangeInclusive<u8> = 1..=3;

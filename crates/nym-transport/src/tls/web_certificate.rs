@@ -1,35 +1,26 @@
-//! An ordinary certificate, for browsers.
+//! An ordinary certificate, for browsers and for https.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use tokio::time::Instant;
 
 use crate::tls::config::{accepting_browsers, browsers_provider};
+use crate::tls::pem_file::{PemFileError, certificates, private_key};
 
 /// How often a handshake looks whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// The longest file that is read; a chain of certificates has a few kilobytes.
-const FILE_LEN_MAX: u64 = 1 << 20;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebCertificateError {
     /// A file is not what it should be.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    File(#[from] PemFileError),
     /// The two files do not belong together.
     #[error("{} and {} do not belong together: {problem}", certificate.display(), key.display())]
     Mismatch {
@@ -112,6 +103,20 @@ impl WebCertificate {
         Arc::clone(&self.lock().config)
     }
 
+    /// Reads the files now, whether they have changed or not.
+    ///
+    /// # Errors
+    ///
+    /// [`WebCertificateError`], as [`WebCertificate::load`]; the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), WebCertificateError> {
+        let look = self.files.look();
+        let config = self.files.read()?;
+        let mut loaded = self.lock();
+        loaded.look = look;
+        loaded.config = config;
+        Ok(())
+    }
+
     fn take_over(&self, look: Look, read: Result<Arc<ServerConfig>, WebCertificateError>) {
         let mut loaded = self.lock();
         if loaded.look == look {
@@ -121,9 +126,9 @@ impl WebCertificate {
         match read {
             Ok(config) => {
                 loaded.config = config;
-                tracing::info!("the certificate for browsers has changed");
+                tracing::info!("the web certificate has changed");
             }
-            Err(error) => tracing::warn!(%error, "the old certificate for browsers stays in use"),
+            Err(error) => tracing::warn!(%error, "the old web certificate stays in use"),
         }
     }
 
@@ -142,15 +147,7 @@ impl Files {
 
     fn read(&self) -> Result<Arc<ServerConfig>, WebCertificateError> {
         let (certificate, key) = (&self.certificate, &self.key);
-        let text = read(certificate)?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
-            .collect::<Result<_, _>>()
-            .map_err(|error| wrong(certificate, &error))?;
-        if chain.is_empty() {
-            return Err(wrong(certificate, &"there is no certificate in it"));
-        }
-        let text = zeroize::Zeroizing::new(read(key)?);
-        let private = PrivateKeyDer::from_pem_slice(&text).map_err(|error| wrong(key, &error))?;
+        let (chain, private) = (certificates(certificate)?, private_key(key)?);
         let certified = CertifiedKey::from_der(chain, private, browsers_provider());
         let certified = certified.map_err(|error| WebCertificateError::Mismatch {
             certificate: certificate.clone(),
@@ -158,20 +155,5 @@ impl Files {
             problem: error.to_string(),
         })?;
         Ok(accepting_browsers(certified))
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, WebCertificateError> {
-    let metadata = path.metadata().map_err(|error| wrong(path, &error))?;
-    if metadata.len() > FILE_LEN_MAX {
-        return Err(wrong(path, &"it is too long for a PEM file"));
-    }
-    std::fs::read(path).map_err(|error| wrong(path, &error))
-}
-
-fn wrong(path: &Path, problem: &dyn std::fmt::Display) -> WebCertificateError {
-    WebCertificateError::File {
-        path: path.to_owned(),
-        problem: problem.to_string(),
     }
 }
