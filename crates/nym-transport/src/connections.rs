@@ -219,7 +219,8 @@ impl Connections {
     }
 
     /// Like [`send`](Self::send), but writes the frame itself to a connection that was
-    /// [quiet](QUIET), and gives a frame back that finds its next hop's queue full: whoever can wait without holding up anything else calls [`Postponed::send_within`].
+    /// [quiet](QUIET), and gives a frame back that finds its next hop's queue full: whoever can wait
+    /// without holding up anything else calls [`Postponed::send_within`].
     ///
     /// # Errors
     ///
