@@ -125,6 +125,15 @@ impl Link {
     }
 }
 
+/// A link that is up, and both ends of it.
+async fn connected() -> (Gateway, Link, WebSocket) {
+    let gateway = Gateway::open().await;
+    let mut link = Link::start(gateway.url(), None);
+    let socket = gateway.admit(true).await;
+    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    (gateway, link, socket)
+}
+
 fn packet(fill: u8) -> MixPacket {
     let next_hop = HopAddress::from(std::net::SocketAddr::from(([10, 0, 0, 1], 1789)));
     let bytes = vec![fill; PacketSize::Regular.packet_len()];
@@ -133,10 +142,7 @@ fn packet(fill: u8) -> MixPacket {
 
 #[tokio::test]
 async fn packets_go_out_and_pushes_come_in() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     assert!(
         link.status
             .wait_for(|status| status.connected)
@@ -165,10 +171,7 @@ async fn packets_go_out_and_pushes_come_in() {
 
 #[tokio::test]
 async fn a_ping_behind_a_push_is_answered_when_what_was_pushed_is_safe_and_not_before() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     let mut questions = Vec::new();
     // Reading goes on behind a ping that is not answered.
     for number in 1..=3 {
@@ -223,10 +226,7 @@ async fn push_and_ask(gateway: &Gateway, socket: &mut WebSocket, link: &mut Link
 
 #[tokio::test]
 async fn an_answer_leaves_with_the_next_packet() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     tokio::time::pause();
     push_and_ask(&gateway, &mut socket, &mut link, 1).await;
     let early = timeout(Duration::from_millis(30), answered(&mut socket)).await;
@@ -240,10 +240,7 @@ async fn an_answer_leaves_with_the_next_packet() {
 
 #[tokio::test]
 async fn an_answer_leaves_alone_when_no_packet_comes_for_50_ms() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     tokio::time::pause();
     push_and_ask(&gateway, &mut socket, &mut link, 1).await;
     let due = tokio::time::Instant::now();
@@ -257,10 +254,7 @@ async fn an_answer_leaves_alone_when_no_packet_comes_for_50_ms() {
 
 #[tokio::test]
 async fn half_of_the_pings_that_a_gateway_may_have_under_way_are_answered_at_once() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     tokio::time::pause();
     push_and_ask(&gateway, &mut socket, &mut link, 4).await;
     let due = tokio::time::Instant::now();
@@ -270,10 +264,7 @@ async fn half_of_the_pings_that_a_gateway_may_have_under_way_are_answered_at_onc
 
 #[tokio::test]
 async fn nothing_more_is_read_while_too_many_pushes_are_not_safe_but_acknowledgements_are() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     let mut pushes = Vec::new();
     let acknowledgement = WsMessage::Binary(gateway.keys.seal(&[1; 21]));
     let message = WsMessage::Binary(gateway.keys.seal(b"pushed"));
@@ -376,10 +367,7 @@ async fn attempts_go_on_for_ever_with_growing_pauses_and_a_socket_each() {
 
 #[tokio::test]
 async fn a_gateway_without_a_sign_of_life_is_left_and_one_that_answers_pings_is_not() {
-    let gateway = Gateway::open().await;
-    let mut link = Link::start(gateway.url(), None);
-    let mut socket = gateway.admit(true).await;
-    assert!(matches!(link.input().await, EngineInput::LinkUp));
+    let (gateway, mut link, mut socket) = connected().await;
     tokio::time::pause();
     // Reading answers the pings.
     let quiet = timeout(Duration::from_secs(600), socket.receive()).await;
